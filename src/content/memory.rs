@@ -1,0 +1,89 @@
+//! A store in memory: for tests and demonstrations.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Error, Open, Reader, Source, Target};
+use crate::digest::Digest;
+use crate::manifest::{Descriptor, RawManifest};
+use crate::reference::{Identifier, Tag};
+
+/// Content, manifests and tags in memory.
+#[derive(Debug, Default)]
+pub struct Memory {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    contents: BTreeMap<Digest, Bytes>,
+    manifests: BTreeMap<Digest, Descriptor>,
+    tags: BTreeMap<Tag, Digest>,
+}
+
+impl Memory {
+    /// A store with nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change below is a single insertion, so a panic elsewhere cannot have left the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert_manifest(&self, manifest: &RawManifest) {
+        let mut state = self.state();
+        state.contents.insert(manifest.digest(), manifest.bytes().clone());
+        state.manifests.insert(manifest.digest(), manifest.descriptor());
+    }
+}
+
+#[async_trait]
+impl Open for Memory {
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
+        let contents = self.state().contents.get(&descriptor.digest).cloned();
+        let bytes = contents.ok_or_else(|| Error::not_found(format!("{} is not in memory", descriptor.digest)))?;
+        Ok(Reader::of_bytes(descriptor, bytes))
+    }
+}
+
+#[async_trait]
+impl Source for Memory {
+    async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, Error> {
+        let state = self.state();
+        let digest = match identifier {
+            Identifier::Digest(digest) => Some(digest),
+            Identifier::Tag(tag) => state.tags.get(tag),
+        };
+        let found = digest.and_then(|digest| state.manifests.get(digest));
+        found.cloned().ok_or_else(|| Error::not_found(format!("manifest {identifier} is not in memory")))
+    }
+}
+
+#[async_trait]
+impl Target for Memory {
+    async fn exists(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        Ok(self.state().contents.contains_key(&descriptor.digest))
+    }
+
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error> {
+        let bytes = from.open(descriptor).await?.read_all().await?;
+        if crate::manifest::media_type::is_manifest(&descriptor.media_type) {
+            self.insert_manifest(&RawManifest::parse(&descriptor.media_type, bytes)?);
+        } else {
+            self.state().contents.insert(descriptor.digest, bytes);
+        }
+        Ok(())
+    }
+
+    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error> {
+        self.insert_manifest(manifest);
+        self.state().tags.insert(tag.clone(), manifest.digest());
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Content: where it comes from, where it goes, and the one `copy` between any two ends.
+//!
+//! The traits are small, and each end of the house implements them: a packed bundle ([`Source`]), image layouts, a
+//! registry, and the in-memory [`Memory`] ([`Target`]). What a manifest means is `manifest`'s; what a layer has in it
+//! is left to `bundle` and `unpack`.
+
+mod copy;
+mod error;
+mod file;
+mod memory;
+mod reader;
+
+use async_trait::async_trait;
+
+pub use copy::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Observer, Outcome, copy};
+pub use error::{Error, ErrorKind};
+pub use file::read_file;
+pub use memory::Memory;
+pub use reader::Reader;
+
+use crate::digest::Mismatch;
+use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest};
+use crate::reference::{Identifier, Tag};
+
+/// What can be opened by its descriptor, as often as need be.
+#[async_trait]
+pub trait Open: Send + Sync {
+    /// A reader of the content that `descriptor` names. It verifies size and digest as it is read and fails on the last
+    /// byte if they are wrong.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such content.
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, Error>;
+}
+
+/// Content that can be found by tag or digest.
+#[async_trait]
+pub trait Source: Open {
+    /// The descriptor of the manifest that `identifier` picks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it picks nothing.
+    async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, Error>;
+
+    /// The manifest that `identifier` picks, verified. A source that can do better than to resolve and then to open
+    /// does so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it picks nothing, [`ErrorKind::Content`] when what it picks is no manifest.
+    async fn manifest(&self, identifier: &Identifier) -> Result<RawManifest, Error> {
+        read_manifest(self, &self.resolve(identifier).await?).await
+    }
+}
+
+/// Where content can be put, and then found.
+#[async_trait]
+pub trait Target: Source {
+    /// Whether the content that `descriptor` names is there.
+    async fn exists(&self, descriptor: &Descriptor) -> Result<bool, Error>;
+
+    /// Stores the content that `descriptor` names, which `from` opens, as often as the target has to begin anew. It is
+    /// there, whole and verified, when this returns, and not before. A manifest is stored under its digest.
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error>;
+
+    /// Stores `manifest`, if it is not there, and lets `tag` point to it.
+    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error>;
+}
+
+/// The manifest that `descriptor` names, read whole: never more than [`MAX_MANIFEST_SIZE`].
+///
+/// # Errors
+/// [`ErrorKind::Content`] when it is too large or no manifest, and whatever `source` fails with.
+pub async fn read_manifest<S: Open + ?Sized>(source: &S, descriptor: &Descriptor) -> Result<RawManifest, Error> {
+    if descriptor.size > MAX_MANIFEST_SIZE {
+        return Err(crate::manifest::Invalid::TooLarge(descriptor.size).into());
+    }
+    let bytes = source.open(descriptor).await?.read_all().await?;
+    Ok(RawManifest::parse(&descriptor.media_type, bytes)?)
+}
+
+#[async_trait]
+impl Open for RawManifest {
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
+        if descriptor.digest != self.digest() {
+            return Err(Error::not_found(format!("{} is not manifest {}", descriptor.digest, self.digest())));
+        }
+        Ok(Reader::of_bytes(descriptor, self.bytes().clone()))
+    }
+}
+
+impl From<Mismatch> for Error {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::new(ErrorKind::Content, mismatch)
+    }
+}
+
+impl From<crate::manifest::Invalid> for Error {
+    fn from(invalid: crate::manifest::Invalid) -> Self {
+        Self::new(ErrorKind::Content, invalid)
+    }
+}

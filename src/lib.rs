@@ -1,0 +1,26 @@
+//! bndlr packs a directory of manifests or configuration into a deterministic OCI image, pushes it to any registry with
+//! as few bytes as possible, and gets it back.
+//!
+//! # The map of the house
+//!
+//! Imports point from right to left only, which `tests/layering.rs` checks. Rooms in braces never import each other:
+//! what two of them need lives to their left.
+//!
+//! ```text
+//! digest, reference -> manifest -> protocol -> content -> bundle
+//!     -> {pack, unpack, layout, remote, server} -> cli
+//! ```
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`digest`] | digests, and the verifier that holds bytes against them |
+//! | [`reference`] | references, parsed once and valid ever after |
+//! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
+//! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
+//! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
+
+pub mod content;
+pub mod digest;
+pub mod manifest;
+pub mod protocol;
+pub mod reference;

@@ -1,0 +1,3 @@
+//! The `bndlr` program: arguments in, exit code out.
+
+fn main() {}

@@ -1,0 +1,62 @@
+//! The image configuration (image-spec v1.1.1, "OCI Image Configuration"), as far as this program reads and writes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::descriptor::Platform;
+use crate::digest::Digest;
+
+/// Labels: keys and values that the configuration carries.
+pub type Labels = BTreeMap<String, String>;
+
+/// An image's configuration: what it runs on, and the diff IDs of its layers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageConfig {
+    /// When it was made, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// The platform.
+    #[serde(flatten)]
+    pub platform: Platform,
+    /// What to run in it, and the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<RuntimeConfig>,
+    /// The layers, uncompressed.
+    pub rootfs: RootFs,
+    /// How each layer came to be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
+}
+
+/// What to run in an image; of this, only the labels are read and written here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeConfig {
+    /// The labels. Docker writes `null` where there are none.
+    #[serde(rename = "Labels", default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+}
+
+/// The layers of an image by what they are uncompressed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The digest of each layer's tar archive, the lowest first.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// How a layer came to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// When, as RFC 3339 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// By which command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// Whether this step made no layer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
+}

@@ -1,0 +1,191 @@
+//! Manifests as they came: bytes kept verbatim, checked once.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::descriptor::Descriptor;
+use super::image::Manifest;
+use super::media_type;
+use crate::digest::Digest;
+
+/// The largest manifest that is read or accepted, in bytes (distribution-spec v1.1.1, "Pushing Manifests", asks of
+/// registries at least this much).
+pub const MAX_MANIFEST_SIZE: u64 = 4 * 1024 * 1024;
+
+/// Why some bytes are no manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum Invalid {
+    /// There are too many bytes.
+    #[error("manifest has {0} bytes, more than the {MAX_MANIFEST_SIZE} that are allowed")]
+    TooLarge(u64),
+    /// The bytes are not JSON, or a field is missing or wrong.
+    #[error("manifest {digest} is not valid: {source}")]
+    Json {
+        /// The digest of the bytes.
+        digest: Digest,
+        /// What is wrong with them.
+        source: serde_json::Error,
+    },
+    /// This kind of manifest is not known here.
+    #[error("media type {0:?} is not one of an image manifest or an image index")]
+    MediaType(String),
+    /// The manifest says that it is something else than what it was announced as.
+    #[error("manifest says that its media type is {found:?}, but it was sent as {expected:?}")]
+    Mismatch {
+        /// What it was announced as.
+        expected: String,
+        /// What it says.
+        found: String,
+    },
+    /// The manifest has the fields of an image and of an index, so that two readers could see two things in it.
+    #[error("manifest {0} has the fields of an image manifest and those of an image index")]
+    Ambiguous(Digest),
+    /// The version of the schema is not 2.
+    #[error("manifest has schema version {0}, expected 2")]
+    SchemaVersion(u32),
+}
+
+/// A manifest's bytes, verbatim, with their media type and digest. The content has been read and is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawManifest {
+    media_type: String,
+    bytes: Bytes,
+    digest: Digest,
+    manifest: Manifest,
+}
+
+/// The fields that tell what a manifest is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    schema_version: u32,
+    media_type: Option<String>,
+    config: Option<IgnoredAny>,
+    layers: Option<IgnoredAny>,
+    manifests: Option<IgnoredAny>,
+    fs_layers: Option<IgnoredAny>,
+}
+
+impl RawManifest {
+    /// Reads `bytes` as a manifest that was announced with `media_type`, which may be empty or
+    /// `application/octet-stream` where nothing was said; then its own word decides, and after that its fields.
+    ///
+    /// # Errors
+    /// When the bytes are too many, not JSON, of another kind than announced, or of two kinds at once.
+    pub fn parse(media_type: &str, bytes: Bytes) -> Result<Self, Invalid> {
+        if bytes.len() as u64 > MAX_MANIFEST_SIZE {
+            return Err(Invalid::TooLarge(bytes.len() as u64));
+        }
+        let digest = Digest::sha256(&bytes);
+        let json = |source| Invalid::Json { digest, source };
+        let kind: Kind = serde_json::from_slice(&bytes).map_err(json)?;
+        let media_type = kind.media_type(media_type, digest)?;
+        if kind.schema_version != 2 {
+            return Err(Invalid::SchemaVersion(kind.schema_version));
+        }
+        let manifest = if media_type::is_index(&media_type) {
+            Manifest::Index(serde_json::from_slice(&bytes).map_err(json)?)
+        } else {
+            Manifest::Image(serde_json::from_slice(&bytes).map_err(json)?)
+        };
+        Ok(Self { media_type, bytes, digest, manifest })
+    }
+
+    /// The media type.
+    #[must_use]
+    pub fn media_type(&self) -> &str {
+        &self.media_type
+    }
+
+    /// The bytes, as they came.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The SHA-256 digest of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What stands in it.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The descriptor of this manifest.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest, self.bytes.len() as u64)
+    }
+}
+
+impl Kind {
+    /// The media type that both sides agree on.
+    fn media_type(&self, announced: &str, digest: Digest) -> Result<String, Invalid> {
+        let announced = announced.split(';').next().unwrap_or_default().trim();
+        let is_image = self.config.is_some() || self.layers.is_some() || self.fs_layers.is_some();
+        if is_image && self.manifests.is_some() {
+            return Err(Invalid::Ambiguous(digest));
+        }
+        let vague = matches!(announced, "" | "application/octet-stream" | "application/json" | "text/plain");
+        let media_type = match &self.media_type {
+            Some(found) if !vague && found != announced => {
+                return Err(Invalid::Mismatch { expected: announced.to_owned(), found: found.clone() });
+            }
+            Some(found) => found.as_str(),
+            None if !vague => announced,
+            None if self.manifests.is_some() => media_type::OCI_INDEX,
+            None => media_type::OCI_MANIFEST,
+        };
+        if media_type::is_manifest(media_type) {
+            Ok(media_type.to_owned())
+        } else {
+            Err(Invalid::MediaType(media_type.to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = r#"{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}"#;
+
+    fn parse(media_type: &str, json: &str) -> Result<RawManifest, Invalid> {
+        RawManifest::parse(media_type, Bytes::copy_from_slice(json.as_bytes()))
+    }
+
+    #[test]
+    fn bytes_are_kept_and_not_written_again() {
+        let json = format!("{{ \"schemaVersion\": 2,\n \"layers\": [], \"unknown\": 1, \"config\": {EMPTY} }}\n");
+        let raw = parse(media_type::OCI_MANIFEST, &json).unwrap();
+        assert_eq!(raw.bytes(), json.as_bytes());
+        assert_eq!(raw.digest(), Digest::sha256(json.as_bytes()));
+        assert_eq!(raw.manifest().successors().count(), 1);
+    }
+
+    #[test]
+    fn a_manifest_that_two_readers_could_read_differently_is_refused() {
+        let both = format!(r#"{{"schemaVersion":2,"config":{EMPTY},"layers":[],"manifests":[]}}"#);
+        assert!(matches!(parse(media_type::OCI_MANIFEST, &both), Err(Invalid::Ambiguous(_))));
+        let image =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{}","config":{EMPTY},"layers":[]}}"#, media_type::OCI_MANIFEST);
+        assert!(matches!(parse(media_type::DOCKER_MANIFEST, &image), Err(Invalid::Mismatch { .. })));
+        let twice = format!(r#"{{"schemaVersion":2,"config":{EMPTY},"layers":[],"layers":[{EMPTY}]}}"#);
+        assert!(matches!(parse("", &twice), Err(Invalid::Json { .. })));
+    }
+
+    #[test]
+    fn the_media_type_comes_from_whoever_names_it() {
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+        assert_eq!(parse("", index).unwrap().media_type(), media_type::OCI_INDEX);
+        assert_eq!(parse("application/json; charset=utf-8", index).unwrap().media_type(), media_type::OCI_INDEX);
+        assert!(matches!(parse("text/html", index), Err(Invalid::MediaType(_))));
+        assert!(matches!(parse("", "<html>"), Err(Invalid::Json { .. })));
+        assert!(matches!(parse("", r#"{"schemaVersion":1,"fsLayers":[]}"#), Err(Invalid::SchemaVersion(1))));
+    }
+}

@@ -1,0 +1,11 @@
+//! The distribution API as values (distribution-spec v1.1.1): paths, error codes, headers. No I/O.
+//!
+//! The client in `remote` writes what the server in `server` reads, and the other way round; that both mean the same
+//! is decided here, once.
+
+mod endpoint;
+mod error;
+pub mod header;
+
+pub use endpoint::{Endpoint, InvalidPath};
+pub use error::{ErrorBody, ErrorCode, ErrorEntry};
