@@ -18,7 +18,9 @@
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
+//! | [`bundle`] | the format of a bundle's layer: entries, members, the index; both sides share it |
 
+pub mod bundle;
 pub mod content;
 pub mod digest;
 pub mod manifest;

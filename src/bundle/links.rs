@@ -1,0 +1,101 @@
+//! Symbolic links: does one leave the directory that it is in?
+
+use std::collections::HashMap;
+
+/// How many links are followed on the way from one; what takes more is a loop, as it is to a kernel.
+const MAX_FOLLOWED: usize = 40;
+
+/// A symbolic link that leads out of its bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("symbolic link {path:?} -> {target:?} leads out of the directory")]
+pub struct Escape {
+    /// The link.
+    pub path: String,
+    /// Where it points.
+    pub target: String,
+}
+
+/// All symbolic links of a bundle, by path.
+#[derive(Debug, Default)]
+pub struct Links(HashMap<String, String>);
+
+impl Links {
+    /// Adds the link at `path`.
+    pub fn insert(&mut self, path: &str, target: &str) {
+        self.0.insert(path.to_owned(), target.to_owned());
+    }
+
+    /// Whether every link stays inside, resolved component by component as a kernel does it: `..` after a link goes up
+    /// from where the link leads. A link that leads to nothing, or in a circle, leads nowhere outside.
+    ///
+    /// # Errors
+    /// Names the first link, in byte order, that leads out.
+    pub fn check(&self) -> Result<(), Escape> {
+        let escaping = self.0.iter().filter(|(path, target)| !self.stays_inside(path, target)).min();
+        escaping.map_or(Ok(()), |(path, target)| Err(Escape { path: path.clone(), target: target.clone() }))
+    }
+
+    fn stays_inside(&self, path: &str, target: &str) -> bool {
+        let mut at: Vec<&str> = path.split('/').collect();
+        at.pop();
+        let mut ahead: Vec<&str> = target.split('/').rev().collect();
+        if target.starts_with('/') {
+            return false;
+        }
+        let mut followed = 0;
+        while let Some(component) = ahead.pop() {
+            match component {
+                "" | "." => {}
+                ".." => {
+                    if at.pop().is_none() {
+                        return false;
+                    }
+                }
+                name => {
+                    at.push(name);
+                    if let Some(target) = self.0.get(&at.join("/")) {
+                        followed += 1;
+                        if followed > MAX_FOLLOWED {
+                            return true;
+                        }
+                        if target.starts_with('/') {
+                            return false;
+                        }
+                        at.pop();
+                        ahead.extend(target.split('/').rev());
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaping(links: &[(&str, &str)]) -> Option<String> {
+        let mut all = Links::default();
+        links.iter().for_each(|(path, target)| all.insert(path, target));
+        all.check().err().map(|escape| escape.path)
+    }
+
+    #[test]
+    fn links_are_resolved_one_component_at_a_time() {
+        assert_eq!(escaping(&[("a", "b"), ("x/y", "../b"), ("x/z", "./../x//y"), ("dangling", "no/such")]), None);
+        assert_eq!(escaping(&[("a", "/etc/passwd")]), Some("a".into()));
+        assert_eq!(escaping(&[("a", "..")]), Some("a".into()));
+        assert_eq!(escaping(&[("x/y", "../../b")]), Some("x/y".into()));
+        // Read as text, this stays inside; but `x/y/up` leads to the top, and `..` from there leads out.
+        assert_eq!(escaping(&[("x/y/up", "../.."), ("out", "x/y/up/..")]), Some("out".into()));
+        // Read as text, this leaves; but `down` leads two levels deep.
+        assert_eq!(escaping(&[("down", "x/y"), ("in", "down/../..")]), None);
+        assert_eq!(escaping(&[("a", "b"), ("b", "c/../../..")]), Some("a".into()));
+    }
+
+    #[test]
+    fn circles_lead_nowhere() {
+        assert_eq!(escaping(&[("a", "b"), ("b", "a"), ("self", "self/x")]), None);
+    }
+}

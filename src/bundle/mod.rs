@@ -1,0 +1,25 @@
+//! The bundle format, version 1: what a layer of ours is made of, byte by byte. `docs/format.md` is its description.
+//!
+//! Both sides share what is here: `pack` writes with it, `unpack` and every later reader hold what they find against
+//! it. It knows nothing of files or networks.
+
+pub mod annotation;
+mod entry;
+mod index;
+
+mod links;
+mod member;
+mod order;
+mod section;
+mod varint;
+
+pub use entry::{BLOCK, Entry, EntryError, Kind, MAX_PATH, padding, read_entry};
+
+pub use index::{Index, IndexBuilder, IndexError, Member};
+pub use links::{Escape, Links};
+pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, Place};
+pub use order::{Order, OrderError, compare_paths};
+pub use section::{MAX_SECTION, SectionError, SectionKind};
+
+/// The two zero blocks that end a tar archive.
+pub const END_OF_ARCHIVE: [u8; 1024] = [0; 1024];

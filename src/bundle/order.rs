@@ -1,0 +1,97 @@
+//! The order of entries: depth-first, siblings in byte order of their names, every parent a directory before them.
+
+use std::cmp::Ordering;
+
+use super::entry::{Entry, Kind};
+
+/// Compares two paths in the order of entries: component by component, each in byte order.
+#[must_use]
+pub fn compare_paths(a: &str, b: &str) -> Ordering {
+    // No name has a NUL in it, so a slash that counts as NUL ends a component before any longer one.
+    let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
+    a.bytes().map(rank).cmp(b.bytes().map(rank))
+}
+
+/// Why an entry cannot stand where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// The entry before it should come after it, or is the same.
+    #[error("entry {path:?} comes after {previous:?}: entries have to be unique and in order")]
+    NotInOrder {
+        /// The entry.
+        path: String,
+        /// The entry before it.
+        previous: String,
+    },
+    /// The entry is in nothing, or in something that is no directory.
+    #[error("entry {0:?} is not in a directory of the bundle")]
+    NoParent(String),
+}
+
+/// Holds a sequence of entries against the order.
+#[derive(Debug, Default)]
+pub struct Order {
+    previous: Option<String>,
+    directories: Vec<String>,
+}
+
+impl Order {
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    /// When it is out of order, stands there twice, or its parent is not a directory of the bundle.
+    pub fn next(&mut self, entry: &Entry) -> Result<(), OrderError> {
+        let path = entry.path();
+        if let Some(previous) = &self.previous
+            && compare_paths(previous, path) != Ordering::Less
+        {
+            return Err(OrderError::NotInOrder { path: path.to_owned(), previous: previous.clone() });
+        }
+        let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+        while self.directories.last().is_some_and(|open| Some(open.as_str()) != parent) {
+            self.directories.pop();
+        }
+        if parent.is_some() && self.directories.is_empty() {
+            return Err(OrderError::NoParent(path.to_owned()));
+        }
+        if matches!(entry.kind(), Kind::Directory) {
+            self.directories.push(path.to_owned());
+        }
+        self.previous = Some(path.to_owned());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(entries: &[(&str, Kind)]) -> Result<(), OrderError> {
+        let mut order = Order::default();
+        entries.iter().try_for_each(|(path, kind)| order.next(&Entry::new(*path, kind.clone()).unwrap()))
+    }
+
+    const FILE: Kind = Kind::File { size: 0, executable: false };
+
+    #[test]
+    fn a_directory_comes_before_what_is_in_it_and_before_longer_names() {
+        check(&[("a", Kind::Directory), ("a/b", FILE), ("a-b", FILE), ("a.b", FILE), ("é", FILE)]).unwrap();
+        let swapped = check(&[("a-b", FILE), ("a", Kind::Directory)]);
+        assert!(matches!(swapped, Err(OrderError::NotInOrder { .. })));
+        assert!(matches!(check(&[("a", FILE), ("a", FILE)]), Err(OrderError::NotInOrder { .. })));
+    }
+
+    #[test]
+    fn nothing_is_in_a_file_or_a_link_or_in_nothing() {
+        let link = Kind::Symlink { target: "b".into() };
+        for (entries, path) in [
+            (&[("a", FILE), ("a/b", FILE)][..], "a/b"),
+            (&[("a", link), ("a/b", FILE)], "a/b"),
+            (&[("a/b", FILE)], "a/b"),
+            (&[("a", Kind::Directory), ("a/b", FILE), ("a/b/c", FILE)], "a/b/c"),
+            (&[("a", Kind::Directory), ("b", Kind::Directory), ("b/c/d", FILE)], "b/c/d"),
+        ] {
+            assert_eq!(check(entries), Err(OrderError::NoParent(path.into())));
+        }
+    }
+}
