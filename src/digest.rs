@@ -236,6 +236,21 @@ impl Hasher {
     }
 }
 
+/// Takes the same bytes into two hashers. Each step of SHA-256 waits for the one before it, so a processor that has
+/// instructions for it gets two streams done in less time together than one after the other.
+pub fn update_both(a: &mut Hasher, b: &mut Hasher, bytes: &[u8]) {
+    const BLOCK: usize = 64;
+    if let (State::Sha256(a), State::Sha256(b)) = (&mut a.0, &mut b.0) {
+        for block in bytes.chunks(BLOCK) {
+            a.update(block);
+            b.update(block);
+        }
+    } else {
+        a.update(bytes);
+        b.update(bytes);
+    }
+}
+
 impl io::Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.update(bytes);

@@ -19,10 +19,12 @@
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
 //! | [`bundle`] | the format of a bundle's layer: entries, members, the index; both sides share it |
+//! | [`pack`] | a directory becomes a bundle, on all cores |
 
 pub mod bundle;
 pub mod content;
 pub mod digest;
 pub mod manifest;
+pub mod pack;
 pub mod protocol;
 pub mod reference;

@@ -77,7 +77,9 @@ mod tests {
 
     fn escaping(links: &[(&str, &str)]) -> Option<String> {
         let mut all = Links::default();
-        links.iter().for_each(|(path, target)| all.insert(path, target));
+        for (path, target) in links {
+            all.insert(path, target);
+        }
         all.check().err().map(|escape| escape.path)
     }
 

@@ -1,0 +1,171 @@
+//! The image around a layer: configuration and manifest.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::layer::{self, Layer};
+use super::{Error, PackOptions, Tree};
+use crate::bundle::annotation;
+use crate::content::{self, Open, Reader, Source, read_file};
+use crate::digest::Digest;
+use crate::manifest::{
+    Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Platform, RawManifest, RootFs, RuntimeConfig,
+    media_type, to_canonical_json,
+};
+use crate::reference::Identifier;
+
+/// Which of the two manifests an image has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// The OCI image manifest, 1.1.
+    #[default]
+    Oci,
+    /// Docker's image manifest, version 2, schema 2.
+    Docker,
+}
+
+/// What an image says of itself.
+#[derive(Clone, Debug)]
+pub struct ImageOptions {
+    /// Its manifest.
+    pub format: ImageFormat,
+    /// What it runs on.
+    pub platform: Platform,
+    /// Annotations of the manifest; schema 2 has none.
+    pub annotations: Annotations,
+    /// Labels of the configuration.
+    pub labels: Labels,
+    /// When it was made, as RFC 3339 has it. Without, the same directory has the same digest at any time.
+    pub created: Option<String>,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        let platform = Platform { os: "linux".into(), architecture: "amd64".into(), os_version: None, variant: None };
+        Self {
+            format: ImageFormat::Oci,
+            platform,
+            annotations: Annotations::new(),
+            labels: Labels::new(),
+            created: None,
+        }
+    }
+}
+
+/// A directory, packed: an image whose contents can be opened as often as need be. Its layer is in a temporary file
+/// that goes with it.
+#[derive(Debug)]
+pub struct Bundle {
+    manifest: RawManifest,
+    config: Bytes,
+    config_digest: Digest,
+    layer: Arc<File>,
+    layer_digest: Digest,
+}
+
+impl Bundle {
+    /// The manifest.
+    #[must_use]
+    pub fn raw_manifest(&self) -> &RawManifest {
+        &self.manifest
+    }
+}
+
+impl Tree {
+    /// Packs what was found. `progress` is told, from the thread that calls this, how many tar bytes are done.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not what it was when it was found, when there is no room for the layer, or when
+    /// `options` cannot be said in the manifest.
+    pub fn pack(&self, options: &PackOptions, progress: &dyn Fn(u64)) -> Result<Bundle, Error> {
+        let image = &options.image;
+        if image.format == ImageFormat::Docker && !image.annotations.is_empty() {
+            return Err(Error::Option("a schema 2 manifest has no annotations: use labels, or the OCI format".into()));
+        }
+        let layer = layer::write(self, options.threads, progress)?;
+        let config = Bytes::from(canonical(&config(image, &layer))?);
+        let manifest = manifest(image, &layer, &config)?;
+        Ok(Bundle {
+            manifest,
+            config_digest: Digest::sha256(&config),
+            config,
+            layer: Arc::new(layer.file),
+            layer_digest: layer.digest,
+        })
+    }
+}
+
+fn canonical(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
+    to_canonical_json(value).map_err(|error| Error::Option(error.to_string()))
+}
+
+fn config(options: &ImageOptions, layer: &Layer) -> ImageConfig {
+    let mut labels = options.labels.clone();
+    if options.format == ImageFormat::Docker {
+        let index = layer.index.annotations();
+        labels.extend(index.into_iter().map(|(key, value)| (annotation::label(&key, 0), value)));
+    }
+    ImageConfig {
+        created: options.created.clone(),
+        platform: options.platform.clone(),
+        config: (!labels.is_empty()).then_some(RuntimeConfig { labels: Some(labels) }),
+        rootfs: RootFs { kind: "layers".into(), diff_ids: vec![layer.diff_id] },
+        history: vec![History { created_by: Some("bndlr".into()), ..History::default() }],
+    }
+}
+
+fn manifest(options: &ImageOptions, layer: &Layer, config: &[u8]) -> Result<RawManifest, Error> {
+    let (manifest_type, config_type, layer_type) = match options.format {
+        ImageFormat::Oci => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG, media_type::OCI_LAYER_GZIP),
+        ImageFormat::Docker => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG, media_type::DOCKER_LAYER_GZIP),
+    };
+    let mut descriptor = Descriptor::new(layer_type, layer.digest, layer.size);
+    if options.format == ImageFormat::Oci {
+        descriptor.annotations = layer.index.annotations();
+        descriptor.annotations.extend([
+            (annotation::TITLE.to_owned(), ".".to_owned()),
+            (annotation::ORAS_UNPACK.to_owned(), "true".to_owned()),
+            (annotation::ORAS_DIGEST.to_owned(), layer.diff_id.to_string()),
+        ]);
+    }
+    let manifest = ImageManifest {
+        schema_version: 2,
+        media_type: Some(manifest_type.to_owned()),
+        artifact_type: None,
+        config: Descriptor::of(config_type, config),
+        layers: vec![descriptor],
+        subject: None,
+        annotations: options.annotations.clone(),
+    };
+    Ok(RawManifest::parse(manifest_type, canonical(&manifest)?.into())?)
+}
+
+#[async_trait]
+impl Open for Bundle {
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
+        let digest = descriptor.digest;
+        if digest == self.layer_digest {
+            Ok(Reader::new(descriptor, read_file(Arc::clone(&self.layer), 0, descriptor.size)))
+        } else if digest == self.config_digest {
+            Ok(Reader::of_bytes(descriptor, self.config.clone()))
+        } else {
+            self.manifest.open(descriptor).await
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Bundle {
+    /// A bundle has one manifest, and every tag means that.
+    async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, content::Error> {
+        match identifier {
+            Identifier::Digest(digest) if *digest != self.manifest.digest() => {
+                Err(content::Error::not_found(format!("{digest} is not manifest {}", self.manifest.digest())))
+            }
+            _ => Ok(self.manifest.descriptor()),
+        }
+    }
+}

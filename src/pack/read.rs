@@ -1,0 +1,93 @@
+//! Reading files that have been found: without following links, and only if they are still what they were.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::io::{Errno, pread};
+
+use super::Error;
+use super::scan::{Found, Tree};
+
+/// Which file it is, and when it was last written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    size: i64,
+    seconds: i64,
+    nanoseconds: u64,
+}
+
+impl Identity {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            mode: stat.st_mode,
+            size: stat.st_size,
+            seconds: stat.st_mtime,
+            nanoseconds: stat.st_mtime_nsec,
+        }
+    }
+}
+
+impl Tree {
+    /// Appends `length` bytes of a file's contents, from `offset` on, to `out`.
+    ///
+    /// The file is looked at after it has been read, so that one look finds both that it was another file from the
+    /// start and that somebody wrote to it meanwhile.
+    pub(super) fn read(&self, found: &Found, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<(), Error> {
+        let path = found.entry.path();
+        let shown = || self.path.join(path);
+        let read = |error: Errno| match error {
+            Errno::LOOP | Errno::NOENT | Errno::NOTDIR => Error::Changed { path: shown() },
+            error => Error::Read { path: shown(), source: error.into() },
+        };
+        let file = open(&self.root, path, self.follow).map_err(read)?;
+        // One byte more than wanted shows in one call whether the file goes on where it should end.
+        let at_end = offset + length == found.entry.size();
+        let start = out.len();
+        out.resize(start + length as usize + usize::from(at_end), 0);
+        let filled = fill(&file, &mut out[start..], length as usize, offset).map_err(read)?;
+        out.truncate(start + length as usize);
+        let now = fstat(&file).map_err(read)?;
+        if filled as u64 != length || Identity::of(&now) != found.identity {
+            return Err(Error::Changed { path: shown() });
+        }
+        Ok(())
+    }
+}
+
+fn open(root: &OwnedFd, path: &str, follow: bool) -> Result<OwnedFd, Errno> {
+    let follow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    // Where a named pipe has taken the place of a file, opening must not wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | follow;
+    openat(root, path, flags, Mode::empty())
+}
+
+/// Reads until `wanted` bytes are there or the file ends; `buffer` may have room for one more, to see that there is more.
+fn fill(file: &OwnedFd, buffer: &mut [u8], wanted: usize, offset: u64) -> Result<usize, Errno> {
+    let mut filled = 0;
+    loop {
+        match pread(file, &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => return Ok(filled),
+            Ok(read) => filled += read,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        if filled >= wanted {
+            return Ok(filled);
+        }
+    }
+}
+
+/// All of a small file, which is no link.
+pub(super) fn read_small(root: &OwnedFd, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(root, path, false)?;
+    let mut bytes = vec![0; limit as usize + 1];
+    let filled = fill(&file, &mut bytes, limit as usize + 1, 0)?;
+    bytes.truncate(filled);
+    if filled as u64 > limit { Err(io::Error::other(format!("it has more than {limit} bytes"))) } else { Ok(bytes) }
+}
