@@ -18,9 +18,11 @@
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
+//! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
 
 pub mod content;
 pub mod digest;
+pub mod layout;
 pub mod manifest;
 pub mod protocol;
 pub mod reference;
