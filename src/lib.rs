@@ -14,16 +14,18 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`digest`] | digests, and the verifier that holds bytes against them |
-//! | [`reference`] | references, parsed once and valid ever after |
+//! | [`mod@reference`] | references, parsed once and valid ever after |
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
 //! | [`bundle`] | the format of a bundle's layer: entries, members, the index; both sides share it |
 //! | [`pack`] | a directory becomes a bundle, on all cores |
+//! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
 
 pub mod bundle;
 pub mod content;
 pub mod digest;
+pub mod layout;
 pub mod manifest;
 pub mod pack;
 pub mod protocol;

@@ -36,10 +36,10 @@ impl Memory {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn insert_manifest(&self, manifest: &RawManifest) {
+    fn insert_manifest(&self, digest: Digest, manifest: &RawManifest) {
         let mut state = self.state();
-        state.contents.insert(manifest.digest(), manifest.bytes().clone());
-        state.manifests.insert(manifest.digest(), manifest.descriptor());
+        state.contents.insert(digest, manifest.bytes().clone());
+        state.manifests.insert(digest, Descriptor { digest, ..manifest.descriptor() });
     }
 }
 
@@ -74,7 +74,7 @@ impl Target for Memory {
     async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error> {
         let bytes = from.open(descriptor).await?.read_all().await?;
         if crate::manifest::media_type::is_manifest(&descriptor.media_type) {
-            self.insert_manifest(&RawManifest::parse(&descriptor.media_type, bytes)?);
+            self.insert_manifest(descriptor.digest, &RawManifest::parse(&descriptor.media_type, bytes)?);
         } else {
             self.state().contents.insert(descriptor.digest, bytes);
         }
@@ -82,7 +82,7 @@ impl Target for Memory {
     }
 
     async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error> {
-        self.insert_manifest(manifest);
+        self.insert_manifest(manifest.digest(), manifest);
         self.state().tags.insert(tag.clone(), manifest.digest());
         Ok(())
     }

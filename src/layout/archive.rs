@@ -1,0 +1,96 @@
+//! An image layout in a tar archive, read.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::error::Error;
+use super::file::{blocking, open_regular};
+use super::index::{Index, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
+use super::scan::{Contents, Span, read_span, scan};
+use super::{INDEX, MARKER, resolve};
+use crate::content::{self, Open, Reader, Source, read_file};
+use crate::manifest::Descriptor;
+use crate::reference::Identifier;
+
+/// An image layout in a plain tar archive, as `skopeo copy oci-archive:`, `docker save` and `podman save --format
+/// oci-archive` write it, and as an [`ArchiveWriter`](super::ArchiveWriter) does.
+///
+/// The archive's headers are read once, when it is opened; contents are then read where they are, without unpacking
+/// anything. The file must not be changed meanwhile; one that is replaced under its name stays what it was.
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    file: Arc<File>,
+    index: Index,
+    contents: Contents,
+}
+
+impl Archive {
+    /// The layout that is in the archive `path`.
+    ///
+    /// # Errors
+    /// [`Local`](content::ErrorKind::Local) when there is no such file, [`Content`](content::ErrorKind::Content) when it
+    /// is no tar archive (a compressed one is none), cut short, or no layout of version 1.0.0.
+    pub async fn at(path: impl Into<PathBuf>) -> Result<Self, content::Error> {
+        let path = path.into();
+        Ok(blocking(move || Self::read(path)).await?)
+    }
+
+    /// The only manifest that the layout lists: for when no tag was given.
+    ///
+    /// # Errors
+    /// [`NotFound`](content::ErrorKind::NotFound) when there is none or more than one; the error then names the tags.
+    pub fn sole(&self) -> Result<Descriptor, content::Error> {
+        Ok(self.index.sole()?)
+    }
+
+    fn read(path: PathBuf) -> Result<Self, Error> {
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(Error::IsDirectory(path));
+        }
+        let (file, _) = open_regular(&path).map_err(Error::io("open", &path))?;
+        let contents = scan(&file, &path)?;
+        check_marker(&path, &read_own(&file, &path, MARKER, contents.marker, MAX_MARKER_SIZE)?)?;
+        let index = Index::parse(&path, &read_own(&file, &path, INDEX, contents.index, MAX_INDEX_SIZE)?)?;
+        Ok(Self { path, file: Arc::new(file), index, contents })
+    }
+}
+
+fn read_own(file: &File, archive: &Path, name: &'static str, span: Option<Span>, limit: u64) -> Result<Vec<u8>, Error> {
+    let layout = || archive.to_owned();
+    match span {
+        None => Err(Error::Incomplete { layout: layout(), file: name }),
+        Some(Span { size, .. }) if size > limit => {
+            Err(Error::FileTooLarge { layout: layout(), file: name, size, limit })
+        }
+        Some(span) => read_span(file, span).map_err(Error::io("read", archive)),
+    }
+}
+
+#[async_trait]
+impl Open for Archive {
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
+        let (layout, digest, expected) = (|| self.path.clone(), descriptor.digest, descriptor.size);
+        let Some(&Span { offset, size: found }) = self.contents.blobs.get(&digest) else {
+            return Err(Error::NoBlob { layout: layout(), digest }.into());
+        };
+        if found != expected {
+            return Err(Error::BlobSize { layout: layout(), digest, expected, found }.into());
+        }
+        Ok(Reader::new(descriptor, read_file(Arc::clone(&self.file), offset, expected)))
+    }
+}
+
+#[async_trait]
+impl Source for Archive {
+    async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, content::Error> {
+        let size = async {
+            let Identifier::Digest(digest) = identifier else { return Ok(None) };
+            Ok(self.contents.blobs.get(digest).map(|span| span.size))
+        };
+        resolve(&self.index, identifier, size, self).await
+    }
+}

@@ -1,0 +1,221 @@
+//! What every target keeps to, whatever it is made of. A new one is a new test at the end of this file.
+
+mod sample;
+
+use bndlr::content::{Error, ErrorKind, Memory, Open, Reader, Source, Target, read_manifest};
+use bndlr::digest::{Algorithm, Digest};
+use bndlr::layout::{Archive, ArchiveWriter, Directory};
+use bndlr::manifest::{Descriptor, media_type};
+use bndlr::reference::Identifier;
+use bytes::Bytes;
+use sample::{Content, blob, image_index, kind, large, push_blobs, read, tag};
+use tempfile::TempDir;
+
+/// A source that must not be asked.
+struct Unasked;
+
+#[async_trait::async_trait]
+impl Open for Unasked {
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
+        panic!("{} was opened", descriptor.digest)
+    }
+}
+
+/// Holds a kind of target to the contract of [`Target`], [`Source`] and [`Open`]. `fresh` makes an empty one, and
+/// something that cleans up after it when it is dropped.
+async fn conforms<T: Target, G>(fresh: impl AsyncFn() -> (T, G)) {
+    let (target, _guard) = fresh().await;
+    knows_nothing_at_first(&target).await;
+    keeps_blobs(&target).await;
+    keeps_large_blobs_and_other_algorithms(&target).await;
+    takes_the_same_blob_from_several_at_once(&target).await;
+    let (target, _guard) = fresh().await;
+    refuses_wrong_content(&target).await;
+    let (target, _guard) = fresh().await;
+    keeps_manifests_verbatim(&target).await;
+    keeps_manifests_under_other_algorithms(&target).await;
+    let (target, _guard) = fresh().await;
+    moves_tags(&target).await;
+    let (target, _guard) = fresh().await;
+    keeps_image_indexes(&target).await;
+}
+
+async fn knows_nothing_at_first(target: &dyn Target) {
+    let (unknown, _) = blob(b"unknown");
+    assert!(!target.exists(&unknown).await.unwrap());
+    assert_eq!(kind(read(target, &unknown).await), ErrorKind::NotFound);
+    for identifier in [Identifier::Tag(tag("unknown")), Identifier::Digest(unknown.digest)] {
+        assert_eq!(kind(target.resolve(&identifier).await), ErrorKind::NotFound);
+        assert_eq!(kind(target.manifest(&identifier).await), ErrorKind::NotFound);
+    }
+}
+
+async fn keeps_blobs(target: &dyn Target) {
+    for content in [b"some content".as_slice(), b""] {
+        let (descriptor, from) = blob(content);
+        target.push(&descriptor, &from).await.unwrap();
+        assert!(target.exists(&descriptor).await.unwrap());
+        assert_eq!(read(target, &descriptor).await.unwrap(), content);
+        assert_eq!(read(target, &descriptor).await.unwrap(), content, "read a second time");
+        target.push(&descriptor, &from).await.unwrap();
+    }
+    let (blob, _) = blob(b"some content");
+    assert_eq!(kind(target.resolve(&blob.digest.into()).await), ErrorKind::NotFound, "a blob is no manifest");
+    for wrong in [blob.size - 1, blob.size + 1] {
+        let wrong = Descriptor::new(media_type::OCI_LAYER, blob.digest, wrong);
+        assert_eq!(kind(read(target, &wrong).await), ErrorKind::Content, "a descriptor with the wrong size");
+    }
+}
+
+async fn keeps_large_blobs_and_other_algorithms(target: &dyn Target) {
+    let content = large();
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        let descriptor = Descriptor::new(media_type::OCI_LAYER, algorithm.digest(&content), content.len() as u64);
+        target.push(&descriptor, &Content(content.clone())).await.unwrap();
+        assert!(target.exists(&descriptor).await.unwrap());
+        assert!(read(target, &descriptor).await.unwrap() == content, "{algorithm}");
+    }
+}
+
+async fn takes_the_same_blob_from_several_at_once(target: &dyn Target) {
+    let (descriptor, from) = blob(b"pushed by many");
+    futures::future::try_join_all((0..16).map(|_| target.push(&descriptor, &from))).await.unwrap();
+    assert_eq!(read(target, &descriptor).await.unwrap(), b"pushed by many".as_slice());
+}
+
+async fn refuses_wrong_content(target: &dyn Target) {
+    let (descriptor, _) = blob(b"right");
+    for wrong in ["wrong", "righ", "right!", ""] {
+        let from = Content(Bytes::from_static(wrong.as_bytes()));
+        assert_eq!(kind(target.push(&descriptor, &from).await), ErrorKind::Content, "{wrong:?} for \"right\"");
+        assert!(!target.exists(&descriptor).await.unwrap(), "{wrong:?} for \"right\"");
+        assert_eq!(kind(read(target, &descriptor).await), ErrorKind::NotFound, "{wrong:?} for \"right\"");
+    }
+    let (right, content) = blob(b"right");
+    target.push(&right, &content).await.unwrap();
+    assert!(target.exists(&right).await.unwrap(), "right content is taken after wrong");
+
+    let no_manifest = Descriptor::of(media_type::OCI_MANIFEST, b"{}");
+    assert_eq!(
+        kind(target.push(&no_manifest, &Content(Bytes::from_static(b"{}"))).await),
+        ErrorKind::Content,
+        "what is announced as a manifest has to be one"
+    );
+    assert_eq!(kind(target.resolve(&no_manifest.digest.into()).await), ErrorKind::NotFound);
+}
+
+async fn keeps_manifests_verbatim(target: &dyn Target) {
+    let manifest = push_blobs(target, &[b"a layer"]).await;
+    let descriptor = manifest.descriptor();
+    assert!(!target.exists(&descriptor).await.unwrap());
+    target.push(&descriptor, &manifest).await.unwrap();
+    assert!(target.exists(&descriptor).await.unwrap());
+    assert_eq!(target.resolve(&descriptor.digest.into()).await.unwrap(), descriptor);
+    assert_eq!(read_manifest(target, &descriptor).await.unwrap(), manifest);
+    assert_eq!(target.manifest(&descriptor.digest.into()).await.unwrap().bytes(), manifest.bytes());
+}
+
+async fn keeps_manifests_under_other_algorithms(target: &dyn Target) {
+    let manifest = push_blobs(target, &[b"of a manifest with a long digest"]).await;
+    let digest = Algorithm::Sha512.digest(manifest.bytes());
+    let descriptor = Descriptor { digest, ..manifest.descriptor() };
+    target.push(&descriptor, &Content(manifest.bytes().clone())).await.unwrap();
+    assert!(target.exists(&descriptor).await.unwrap());
+    assert_eq!(target.resolve(&digest.into()).await.unwrap(), descriptor);
+    assert_eq!(target.manifest(&digest.into()).await.unwrap(), manifest);
+}
+
+async fn moves_tags(target: &dyn Target) {
+    let (first, second) = (push_blobs(target, &[b"first"]).await, push_blobs(target, &[b"second"]).await);
+    let points_to = async |name: &str| target.manifest(&tag(name).into()).await.unwrap();
+
+    target.tag(&first, &tag("v1")).await.unwrap();
+    target.tag(&first, &tag("latest")).await.unwrap();
+    assert_eq!(target.resolve(&tag("v1").into()).await.unwrap(), first.descriptor());
+    assert!(target.exists(&first.descriptor()).await.unwrap(), "a tagged manifest is there");
+    assert_eq!(points_to("latest").await, first);
+
+    target.tag(&second, &tag("latest")).await.unwrap();
+    target.tag(&second, &tag("latest")).await.unwrap();
+    assert_eq!(points_to("latest").await, second);
+    assert_eq!(points_to("v1").await, first, "a tag moves alone");
+    assert_eq!(kind(target.resolve(&tag("v2").into()).await), ErrorKind::NotFound);
+
+    target.tag(&second, &tag("v1")).await.unwrap();
+    let old = target.resolve(&first.digest().into()).await.unwrap();
+    assert_eq!(old, first.descriptor(), "a manifest that lost its tags has its digest still");
+}
+
+async fn keeps_image_indexes(target: &dyn Target) {
+    let image = push_blobs(target, &[b"a layer"]).await;
+    let index = image_index(&[&image]);
+    target.push(&image.descriptor(), &image).await.unwrap();
+    target.tag(&index, &tag("multi")).await.unwrap();
+    assert_eq!(target.manifest(&tag("multi").into()).await.unwrap(), index);
+    assert_eq!(target.manifest(&image.digest().into()).await.unwrap(), image);
+    assert!(target.exists(&image.descriptor()).await.unwrap(), "what an image index names is there");
+}
+
+#[tokio::test]
+async fn memory_conforms() {
+    conforms(async || (Memory::new(), ())).await;
+}
+
+#[tokio::test]
+async fn layout_in_a_directory_conforms() {
+    conforms(async || {
+        let home = TempDir::new().unwrap();
+        (Directory::create(home.path().join("layout")).await.unwrap(), home)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn layout_in_an_archive_conforms_while_it_is_written() {
+    conforms(async || {
+        let home = TempDir::new().unwrap();
+        (ArchiveWriter::create(home.path().join("layout.tar")).await.unwrap(), home)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_there_is_not_read_again() {
+    let home = TempDir::new().unwrap();
+    let directory = Directory::create(home.path().join("layout")).await.unwrap();
+    let (descriptor, from) = blob(b"once");
+    directory.push(&descriptor, &from).await.unwrap();
+    directory.push(&descriptor, &Unasked).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_pushed_to_an_archive_is_read_back() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("layout.tar");
+    let writer = ArchiveWriter::create(&path).await.unwrap();
+    keeps_blobs(&writer).await;
+    keeps_large_blobs_and_other_algorithms(&writer).await;
+    keeps_image_indexes(&writer).await;
+    let image = push_blobs(&writer, &[b"tagged"]).await;
+    writer.tag(&image, &tag("v1")).await.unwrap();
+    writer.finish().await.unwrap();
+
+    let archive = Archive::at(&path).await.unwrap();
+    assert_eq!(archive.manifest(&tag("v1").into()).await.unwrap(), image);
+    assert_eq!(archive.resolve(&image.digest().into()).await.unwrap(), image.descriptor());
+    for content in [b"some content".as_slice(), b"", b"tagged", b"{}"] {
+        assert_eq!(read(&archive, &blob(content).0).await.unwrap(), content);
+    }
+    let content = large();
+    let descriptor = Descriptor::new("", Algorithm::Sha512.digest(&content), content.len() as u64);
+    assert!(read(&archive, &descriptor).await.unwrap() == content);
+
+    let unknown = Descriptor::new("", Digest::sha256(b"unknown"), 7);
+    assert_eq!(kind(read(&archive, &unknown).await), ErrorKind::NotFound);
+    assert_eq!(kind(archive.resolve(&unknown.digest.into()).await), ErrorKind::NotFound);
+    assert_eq!(kind(archive.resolve(&tag("v2").into()).await), ErrorKind::NotFound);
+    let index = archive.manifest(&tag("multi").into()).await.unwrap();
+    for named in index.manifest().successors() {
+        archive.manifest(&named.digest.into()).await.expect("what an image index names is found by its digest");
+    }
+}
