@@ -1,3 +1,7 @@
 //! The `bndlr` program: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bndlr::cli::run()
+}

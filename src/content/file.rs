@@ -4,10 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::stream::{self, Stream};
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, Stream, TryStreamExt};
 
-use super::Error;
+use super::{Error, ErrorKind};
 
 /// How many bytes are read at once.
 const CHUNK: u64 = 256 * 1024;
@@ -32,6 +32,19 @@ pub fn read_file(
         let read = chunk.len() as u64;
         Ok((read > 0).then_some((chunk, (file, offset + read, left - read))))
     })
+}
+
+/// `length` bytes of `file` from `offset` on, at once.
+///
+/// # Errors
+/// [`ErrorKind::Content`] when the file ends before them, [`ErrorKind::Local`] when it cannot be read.
+pub async fn read_file_range(file: Arc<File>, offset: u64, length: u64) -> Result<Bytes, Error> {
+    let bytes = read_file(file, offset, length).try_collect::<BytesMut>().await?.freeze();
+    if bytes.len() as u64 == length {
+        return Ok(bytes);
+    }
+    let message = format!("the content ends after {} of the {length} bytes from {offset} on", bytes.len());
+    Err(Error::new(ErrorKind::Content, message))
 }
 
 fn read_at(file: &File, offset: u64, wanted: u64) -> std::io::Result<Bytes> {

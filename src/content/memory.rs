@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Error, Open, Reader, Source, Target};
+use super::{Error, Open, OpenRange, Reader, Source, Target, check_range};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, RawManifest};
 use crate::reference::{Identifier, Tag};
@@ -31,6 +31,12 @@ impl Memory {
         Self::default()
     }
 
+    fn bytes(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        let contents = self.state().contents.get(&descriptor.digest).cloned();
+        let is_it = |bytes: &Bytes| bytes.len() as u64 == descriptor.size;
+        contents.filter(is_it).ok_or_else(|| Error::not_found(format!("{} is not in memory", descriptor.digest)))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change below is a single insertion, so a panic elsewhere cannot have left the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,9 +52,16 @@ impl Memory {
 #[async_trait]
 impl Open for Memory {
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
-        let contents = self.state().contents.get(&descriptor.digest).cloned();
-        let bytes = contents.ok_or_else(|| Error::not_found(format!("{} is not in memory", descriptor.digest)))?;
-        Ok(Reader::of_bytes(descriptor, bytes))
+        Ok(Reader::of_bytes(descriptor, self.bytes(descriptor)?))
+    }
+}
+
+#[async_trait]
+impl OpenRange for Memory {
+    async fn read_range_unverified(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error> {
+        check_range(descriptor, offset, length)?;
+        // What is stored has the size that the descriptor says, so both ends fit in memory.
+        Ok(self.bytes(descriptor)?.slice(offset as usize..(offset + length) as usize))
     }
 }
 

@@ -11,10 +11,11 @@ mod memory;
 mod reader;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use copy::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Observer, Outcome, copy};
 pub use error::{Error, ErrorKind};
-pub use file::read_file;
+pub use file::{read_file, read_file_range};
 pub use memory::Memory;
 pub use reader::Reader;
 
@@ -50,6 +51,31 @@ pub trait Source: Open {
     async fn manifest(&self, identifier: &Identifier) -> Result<RawManifest, Error> {
         read_manifest(self, &self.resolve(identifier).await?).await
     }
+}
+
+/// Content of which a part can be read.
+#[async_trait]
+pub trait OpenRange: Open {
+    /// `length` bytes of the content that `descriptor` names, from `offset` on, at most as much as fits in memory well.
+    ///
+    /// **Nothing vouches for them**: a part cannot be held against the digest of the whole. Only `bundle` reads like
+    /// this, which knows the digest of each part that it asks for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such content, [`ErrorKind::Content`] when it ends too early.
+    async fn read_range_unverified(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error>;
+}
+
+/// Whether the content that `descriptor` names has `length` bytes from `offset` on.
+///
+/// # Errors
+/// [`ErrorKind::Content`] when it ends before.
+pub fn check_range(descriptor: &Descriptor, offset: u64, length: u64) -> Result<(), Error> {
+    if offset.checked_add(length).is_some_and(|end| end <= descriptor.size) {
+        return Ok(());
+    }
+    let (digest, size) = (descriptor.digest, descriptor.size);
+    Err(Error::new(ErrorKind::Content, format!("{digest} has {size} bytes, and not {length} more from {offset} on")))
 }
 
 /// Where content can be put, and then found.

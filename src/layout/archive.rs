@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::error::Error;
 use super::file::{blocking, open_regular};
 use super::index::{Index, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
 use super::scan::{Contents, Span, read_span, scan};
 use super::{INDEX, MARKER, resolve};
-use crate::content::{self, Open, Reader, Source, read_file};
+use crate::content::{self, Open, OpenRange, Reader, Source, check_range, read_file, read_file_range};
 use crate::manifest::Descriptor;
 use crate::reference::Identifier;
 
@@ -47,6 +48,18 @@ impl Archive {
         Ok(self.index.sole()?)
     }
 
+    /// Where a blob of this digest and size is.
+    fn blob(&self, descriptor: &Descriptor) -> Result<Span, Error> {
+        let (layout, digest, expected) = (|| self.path.clone(), descriptor.digest, descriptor.size);
+        match self.contents.blobs.get(&digest) {
+            None => Err(Error::NoBlob { layout: layout(), digest }),
+            Some(span) if span.size != expected => {
+                Err(Error::BlobSize { layout: layout(), digest, expected, found: span.size })
+            }
+            Some(span) => Ok(*span),
+        }
+    }
+
     fn read(path: PathBuf) -> Result<Self, Error> {
         if fs::metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
             return Err(Error::IsDirectory(path));
@@ -73,14 +86,22 @@ fn read_own(file: &File, archive: &Path, name: &'static str, span: Option<Span>,
 #[async_trait]
 impl Open for Archive {
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
-        let (layout, digest, expected) = (|| self.path.clone(), descriptor.digest, descriptor.size);
-        let Some(&Span { offset, size: found }) = self.contents.blobs.get(&digest) else {
-            return Err(Error::NoBlob { layout: layout(), digest }.into());
-        };
-        if found != expected {
-            return Err(Error::BlobSize { layout: layout(), digest, expected, found }.into());
-        }
-        Ok(Reader::new(descriptor, read_file(Arc::clone(&self.file), offset, expected)))
+        let blob = self.blob(descriptor)?;
+        Ok(Reader::new(descriptor, read_file(Arc::clone(&self.file), blob.offset, blob.size)))
+    }
+}
+
+#[async_trait]
+impl OpenRange for Archive {
+    async fn read_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, content::Error> {
+        check_range(descriptor, offset, length)?;
+        let blob = self.blob(descriptor)?;
+        read_file_range(Arc::clone(&self.file), blob.offset + offset, length).await
     }
 }
 

@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tempfile::NamedTempFile;
 
 use super::error::Error;
 use super::file::{blocking, open_regular, read_small, sync_directory, temporary, write_all};
 use super::index::{Index, MARKER_CONTENT, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
 use super::{BLOBS, INDEX, MARKER, blob_path, resolve};
-use crate::content::{self, Open, Reader, Source, Target, read_file, read_manifest};
+use crate::content::{
+    self, Open, OpenRange, Reader, Source, Target, check_range, read_file, read_file_range, read_manifest,
+};
 use crate::digest::{Algorithm, Digest};
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest, media_type};
 use crate::reference::{Identifier, Tag};
@@ -83,6 +86,16 @@ impl Directory {
         self.blocking(Files::index).await
     }
 
+    /// The file of a blob of this digest and size.
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Arc<File>, Error> {
+        let (digest, expected) = (descriptor.digest, descriptor.size);
+        let (file, found) = self.blocking(move |files| files.open_blob(&digest)).await?;
+        if found != expected {
+            return Err(Error::BlobSize { layout: self.files.name.clone(), digest, expected, found });
+        }
+        Ok(Arc::new(file))
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Files) -> Result<T, Error> + Send + 'static,
@@ -95,12 +108,20 @@ impl Directory {
 #[async_trait]
 impl Open for Directory {
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
-        let (digest, expected) = (descriptor.digest, descriptor.size);
-        let (file, found) = self.blocking(move |files| files.open_blob(&digest)).await?;
-        if found != expected {
-            return Err(Error::BlobSize { layout: self.files.name.clone(), digest, expected, found }.into());
-        }
-        Ok(Reader::new(descriptor, read_file(Arc::new(file), 0, expected)))
+        Ok(Reader::new(descriptor, read_file(self.blob(descriptor).await?, 0, descriptor.size)))
+    }
+}
+
+#[async_trait]
+impl OpenRange for Directory {
+    async fn read_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, content::Error> {
+        check_range(descriptor, offset, length)?;
+        read_file_range(self.blob(descriptor).await?, offset, length).await
     }
 }
 

@@ -1,0 +1,94 @@
+//! Errors as the user meets them: words, a hint, an exit code.
+
+use std::fmt::Display;
+
+use serde_json::json;
+
+use crate::content::{self, ErrorKind};
+use crate::{pack, reference};
+
+/// How the program ends when it does not do what was asked. Exit code 1 is for commands that compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Usage = 2,
+    NotFound = 3,
+    Denied = 4,
+    Content = 5,
+    Remote = 6,
+    Conflict = 7,
+    Local = 8,
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The word for it in JSON.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::NotFound => "not-found",
+            Self::Denied => "denied",
+            Self::Content => "content",
+            Self::Remote => "remote",
+            Self::Conflict => "conflict",
+            Self::Local => "local",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct Error {
+    pub(super) exit: Exit,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Error {
+    pub(super) fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string(), hint: None }
+    }
+
+    pub(super) fn usage(message: impl Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error as one JSON document.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        json!({"error": {"code": self.exit.code(), "message": self.message, "hint": self.hint}})
+    }
+}
+
+impl From<content::Error> for Error {
+    fn from(error: content::Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::NotFound => Exit::NotFound,
+            ErrorKind::Denied => Exit::Denied,
+            ErrorKind::Content => Exit::Content,
+            ErrorKind::Remote => Exit::Remote,
+            ErrorKind::Conflict => Exit::Conflict,
+            ErrorKind::Local => Exit::Local,
+        };
+        Self { exit, message: error.to_string(), hint: error.hint().map(str::to_owned) }
+    }
+}
+
+impl From<pack::Error> for Error {
+    fn from(error: pack::Error) -> Self {
+        match error {
+            pack::Error::Option(_) | pack::Error::Pattern { .. } => Self::usage(error),
+            error => content::Error::from(error).into(),
+        }
+    }
+}
+
+impl From<reference::ParseError> for Error {
+    fn from(error: reference::ParseError) -> Self {
+        Self::usage(error).hint("a reference is host[:port]/repository[:tag][@digest], such as localhost:5000/demo:v1")
+    }
+}

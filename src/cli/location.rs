@@ -1,0 +1,143 @@
+//! Locations: where an image is, as it is written on the command line.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use crate::digest::Digest;
+use crate::reference::{Identifier, Reference, Tag};
+
+/// A repository, an image layout or an archive, and what is meant in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Location {
+    /// `host[:port]/repository[:tag][@digest]`
+    Registry(Reference),
+    /// `oci:DIR[:tag]` or `oci:DIR[@digest]`
+    Layout(PathBuf, Option<Identifier>),
+    /// `archive:FILE[:tag]` or `archive:FILE[@digest]`
+    Archive(PathBuf, Option<Identifier>),
+}
+
+impl Location {
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        if let Some(rest) = text.strip_prefix("oci:") {
+            let (path, identifier) = split(text, rest)?;
+            return Ok(Self::Layout(path, identifier));
+        }
+        if let Some(rest) = text.strip_prefix("archive:") {
+            let (path, identifier) = split(text, rest)?;
+            return Ok(Self::Archive(path, identifier));
+        }
+        let reference = text.parse().map_err(Error::from);
+        if Path::new(text).exists() {
+            let hint = format!("{text:?} exists here, but a reference is meant: write oci:{text} for an image layout");
+            return reference.map(Self::Registry).map_err(|error: Error| error.hint(hint));
+        }
+        reference.map(Self::Registry)
+    }
+
+    /// What picks a manifest; nothing where an image layout or an archive is named alone.
+    pub(super) fn identifier(&self) -> Option<Identifier> {
+        match self {
+            Self::Registry(reference) => Some(reference.identifier()),
+            Self::Layout(_, identifier) | Self::Archive(_, identifier) => identifier.clone(),
+        }
+    }
+
+    /// The tags that something pushed here gets: the one named, or `latest`, or none where a digest is named alone.
+    pub(super) fn tags(&self) -> Vec<Tag> {
+        match self {
+            Self::Registry(reference) => reference.tag().cloned().into_iter().collect(),
+            Self::Layout(_, identifier) | Self::Archive(_, identifier) => match identifier {
+                Some(Identifier::Tag(tag)) => vec![tag.clone()],
+                Some(Identifier::Digest(_)) => Vec::new(),
+                None => vec![Tag::latest()],
+            },
+        }
+    }
+
+    /// The digest that is named.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match self.identifier() {
+            Some(Identifier::Digest(digest)) => Some(digest),
+            _ => None,
+        }
+    }
+
+    /// Where it is, without what is meant in it.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Registry(reference) => reference.repository.to_string(),
+            Self::Layout(path, _) => format!("oci:{}", path.display()),
+            Self::Archive(path, _) => format!("archive:{}", path.display()),
+        }
+    }
+
+    /// What a directory with its contents is called, unless the user says so.
+    pub(super) fn directory_name(&self) -> String {
+        let name = match self {
+            Self::Registry(reference) => return reference.repository.name.last_component().to_owned(),
+            Self::Layout(path, _) => path.file_name(),
+            Self::Archive(path, _) => path.file_stem(),
+        };
+        name.map_or_else(|| "bundle".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Registry(reference) = self {
+            return reference.fmt(f);
+        }
+        f.write_str(&self.place())?;
+        match self.identifier() {
+            Some(Identifier::Tag(tag)) => write!(f, ":{tag}"),
+            Some(Identifier::Digest(digest)) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Splits `PATH[:tag]` or `PATH@digest`. What follows a colon is a tag only if it can be one, so a path may have colons.
+fn split(text: &str, rest: &str) -> Result<(PathBuf, Option<Identifier>), Error> {
+    let (path, identifier) = if let Some((path, digest)) = rest.rsplit_once('@')
+        && digest.contains(':')
+    {
+        (path, Some(Identifier::Digest(digest.parse().map_err(|error| Error::usage(format!("{text}: {error}")))?)))
+    } else {
+        match rest.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, Some(Identifier::Tag(tag.parse::<Tag>()?))),
+            _ => (rest, None),
+        }
+    };
+    if path.is_empty() {
+        return Err(Error::usage(format!("{text:?} names no path: expected oci:DIR[:tag] or archive:FILE[:tag]")));
+    }
+    Ok((PathBuf::from(path), identifier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_and_archives_are_told_from_references() {
+        let tag = |tag: &str| Some(Identifier::Tag(tag.parse().unwrap()));
+        for (text, expected) in [
+            ("oci:dir", Location::Layout("dir".into(), None)),
+            ("oci:dir:v1", Location::Layout("dir".into(), tag("v1"))),
+            ("oci:/a:b/dir", Location::Layout("/a:b/dir".into(), None)),
+            ("archive:a/b.tar:v1", Location::Archive("a/b.tar".into(), tag("v1"))),
+        ] {
+            let location = Location::parse(text).unwrap();
+            assert_eq!(location, expected);
+            assert_eq!(location.to_string(), text);
+        }
+        let digest = Digest::sha256(b"");
+        assert_eq!(Location::parse(&format!("oci:dir@{digest}")).unwrap().digest(), Some(digest));
+        assert!(matches!(Location::parse("localhost:5000/a:v1"), Ok(Location::Registry(_))));
+        for wrong in ["oci:", "oci::v1", "archive:x:.v", "oci:dir@sha256:12", "Foo/bar", ""] {
+            assert_eq!(Location::parse(wrong).unwrap_err().exit, super::super::error::Exit::Usage, "{wrong}");
+        }
+    }
+}

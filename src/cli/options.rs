@@ -1,0 +1,137 @@
+//! Arguments that several commands share.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::error::{Error, Exit};
+use super::output::{Output, count, size};
+use super::progress;
+use crate::manifest::Platform;
+use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Symlinks, Tree};
+use crate::reference::Tag;
+
+/// What goes into a bundle, and what its image says of itself.
+#[derive(Args, Debug)]
+pub(super) struct PackArgs {
+    /// The directory to pack, or a single file
+    pub(super) directory: PathBuf,
+
+    /// Leave out what matches, in git's syntax, relative to the directory (can be repeated)
+    #[arg(long, value_name = "PATTERN", help_heading = "What goes in")]
+    exclude: Vec<String>,
+    /// Pack .git, .hg and .svn, too: they can hold tokens
+    #[arg(long, help_heading = "What goes in")]
+    include_vcs: bool,
+    /// What becomes of symbolic links
+    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "What goes in")]
+    symlinks: SymlinksArg,
+
+    /// Add a tag (can be repeated, or several with commas)
+    #[arg(short, long = "tag", value_name = "TAG", value_delimiter = ',', help_heading = "Image")]
+    pub(super) tags: Vec<Tag>,
+    /// Annotate the manifest
+    #[arg(short, long = "annotation", value_name = "KEY=VALUE", value_parser = pair, help_heading = "Image")]
+    annotations: Vec<(String, String)>,
+    /// Label the image
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair, help_heading = "Image")]
+    labels: Vec<(String, String)>,
+    /// What the image says that it runs on
+    #[arg(long, default_value = "linux/amd64", value_name = "OS/ARCH[/VARIANT]", help_heading = "Image")]
+    platform: Platform,
+    /// Which manifest the image has: OCI's, or Docker's schema 2
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Image")]
+    image_format: ImageFormatArg,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum SymlinksArg {
+    /// Pack them as they are; one that leads out of the directory is an error
+    #[default]
+    Keep,
+    /// Pack what they point to, which has to be inside the directory
+    Follow,
+    /// Let them be an error
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ImageFormatArg {
+    /// OCI image manifest 1.1
+    #[default]
+    Oci,
+    /// Docker image manifest, version 2, schema 2
+    Docker,
+}
+
+/// `KEY=VALUE`, split at the first `=`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+impl PackArgs {
+    /// Finds, says and packs what goes in.
+    pub(super) async fn pack(&self, output: &Output) -> Result<Bundle, Error> {
+        let (selection, options) = (self.selection(), self.options()?);
+        if self.image_format == ImageFormatArg::Docker && !self.annotations.is_empty() {
+            return Err(Error::usage("-a annotates an OCI manifest, and schema 2 has no annotations")
+                .hint("use -l for labels, or leave out --image-format docker"));
+        }
+        let (directory, output) = (self.directory.clone(), output.clone());
+        tokio::task::spawn_blocking(move || pack(&directory, &selection, &options, &output))
+            .await
+            .map_err(|error| Error::new(Exit::Local, format!("packing stopped: {error}")))?
+    }
+
+    fn selection(&self) -> Selection {
+        let symlinks = match self.symlinks {
+            SymlinksArg::Keep => Symlinks::Keep,
+            SymlinksArg::Follow => Symlinks::Follow,
+            SymlinksArg::Error => Symlinks::Error,
+        };
+        Selection { exclude: self.exclude.clone(), include_vcs: self.include_vcs, symlinks }
+    }
+
+    fn options(&self) -> Result<PackOptions, Error> {
+        let format = match self.image_format {
+            ImageFormatArg::Oci => ImageFormat::Oci,
+            ImageFormatArg::Docker => ImageFormat::Docker,
+        };
+        let image = ImageOptions {
+            format,
+            platform: self.platform.clone(),
+            annotations: self.annotations.iter().cloned().collect(),
+            labels: self.labels.iter().cloned().collect(),
+            created: source_date_epoch()?,
+        };
+        Ok(PackOptions { image, ..PackOptions::default() })
+    }
+}
+
+fn pack(directory: &Path, selection: &Selection, options: &PackOptions, output: &Output) -> Result<Bundle, Error> {
+    let tree = pack::scan(directory, selection)?;
+    for warning in tree.warnings() {
+        output.warn(warning);
+    }
+    let what = format!("{} ({}, {})", directory.display(), count(tree.files(), "file"), size(tree.bytes()));
+    output.say(format!("Packing {what}"));
+    let total = tree.entries().map(crate::bundle::Entry::tar_size).sum();
+    let bar = progress::single(output, total, "Packing".to_owned());
+    let bundle = Tree::pack(&tree, options, &|done| bar.set_position(done))?;
+    bar.finish_and_clear();
+    Ok(bundle)
+}
+
+/// When the image says that it was made: nothing, unless the environment says so (reproducible-builds.org).
+fn source_date_epoch() -> Result<Option<String>, Error> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let seconds = value.to_str().and_then(|value| value.parse::<u32>().ok().map(i64::from));
+    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let time = time.ok_or_else(|| {
+        Error::usage(format!("SOURCE_DATE_EPOCH is {value:?}, and not a number of seconds since 1970"))
+    })?;
+    Ok(Some(time.to_string()))
+}

@@ -1,0 +1,123 @@
+//! Output: results to stdout, messages and progress to stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+
+use super::error::{Error, Exit};
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people and simple scripts.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// What the user wants to see.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    pub(super) format: Format,
+    pub(super) quiet: bool,
+    /// Whether bars may move on stderr.
+    pub(super) bars: bool,
+}
+
+impl Output {
+    pub(super) fn new(format: Format, quiet: bool, no_tty: bool, verbose: bool) -> Self {
+        // A bar and a trace would write over each other.
+        let bars = !quiet && !no_tty && !verbose && io::stderr().is_terminal();
+        Self { format, quiet, bars }
+    }
+
+    /// Tells the user what goes on.
+    pub(super) fn say(&self, message: impl std::fmt::Display) {
+        if !self.quiet {
+            // Nothing can be said about stderr failing.
+            let _ = writeln!(anstream::stderr(), "{message}");
+        }
+    }
+
+    /// Tells the user what may be wrong, also when nothing else is told.
+    pub(super) fn warn(&self, message: impl std::fmt::Display) {
+        let _ = writeln!(anstream::stderr(), "warning: {message}");
+    }
+
+    /// Writes the result: `text`, or `json` if that is asked for.
+    pub(super) fn result(&self, text: &str, json: impl FnOnce() -> Value) -> Result<(), Error> {
+        match self.format {
+            Format::Text => write_stdout(text),
+            Format::Json => write_stdout(&json().to_string()),
+        }
+    }
+}
+
+/// Shows an error, and on a line of its own what the user can do.
+pub(super) fn show_error(error: &Error) {
+    let mut stderr = anstream::stderr();
+    let _ = writeln!(stderr, "\u{1b}[1;31merror:\u{1b}[0m {}", error.message);
+    if let Some(hint) = &error.hint {
+        let _ = writeln!(stderr, "\u{1b}[1;36mhint:\u{1b}[0m {hint}");
+    }
+}
+
+/// Writes lines to stdout. That nobody reads them any more is no error: `| head` is a way to use a program.
+pub(super) fn write_stdout(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    match write!(stdout, "{text}{newline}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Exit::Local, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A number of bytes for people: `312 B`, `541 kB`, `5.7 MB`.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut tenths = (bytes + 50) / 100;
+    let mut unit = 0;
+    while tenths >= 9995 && unit + 1 < UNITS.len() {
+        tenths = (tenths + 500) / 1000;
+        unit += 1;
+    }
+    match tenths {
+        ..100 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
+        _ => format!("{} {}", (tenths + 5) / 10, UNITS[unit]),
+    }
+}
+
+/// `1 file`, `2 files`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits_at_most() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_949, "9.9 kB"),
+            (9_950, "10 kB"),
+            (541_300, "541 kB"),
+            (999_449, "999 kB"),
+            (999_500, "1.0 MB"),
+            (5_700_000, "5.7 MB"),
+            (1_073_741_824, "1.1 GB"),
+            (u64::MAX, "18447 PB"),
+        ] {
+            assert_eq!(size(bytes), expected, "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Progress: a line for each blob, and on a terminal a bar while it is under way.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::output::{Output, size};
+use crate::content::{Observer, Outcome};
+use crate::digest::Digest;
+use crate::manifest::{Descriptor, media_type};
+
+const BAR: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+
+/// Shows how a copy or a pull goes on.
+pub(super) struct Progress {
+    output: Output,
+    /// What is done to content that is not there yet: `Uploading`, `Downloading`.
+    verb: &'static str,
+    bars: MultiProgress,
+    running: Mutex<HashMap<Digest, ProgressBar>>,
+}
+
+impl Progress {
+    pub(super) fn new(output: &Output, verb: &'static str) -> Self {
+        Self { output: output.clone(), verb, bars: bars(output), running: Mutex::default() }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Digest, ProgressBar>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, line: &str) {
+        self.bars.suspend(|| self.output.say(line));
+    }
+}
+
+impl Observer for Progress {
+    fn started(&self, descriptor: &Descriptor) {
+        if self.output.bars {
+            let bar = bar(&self.bars, descriptor.size, format!("{} {}", self.verb, name(descriptor)));
+            self.running().insert(descriptor.digest, bar);
+        }
+    }
+
+    fn advanced(&self, descriptor: &Descriptor, bytes: u64) {
+        if let Some(bar) = self.running().get(&descriptor.digest) {
+            bar.inc(bytes);
+        }
+    }
+
+    fn finished(&self, descriptor: &Descriptor, outcome: Outcome) {
+        if let Some(bar) = self.running().remove(&descriptor.digest) {
+            bar.finish_and_clear();
+        }
+        let verb = match outcome {
+            Outcome::Exists => "Exists",
+            Outcome::Uploaded => self.verb,
+        };
+        self.say(&format!("{verb} {} {}", name(descriptor), size(descriptor.size)));
+    }
+}
+
+/// A bar for work on one thing, or none where bars are not wanted.
+pub(super) fn single(output: &Output, total: u64, message: String) -> ProgressBar {
+    bar(&bars(output), total, message)
+}
+
+fn bars(output: &Output) -> MultiProgress {
+    let target = if output.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    MultiProgress::with_draw_target(target)
+}
+
+fn bar(bars: &MultiProgress, total: u64, message: String) -> ProgressBar {
+    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = bars.add(ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(message));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// The short digest and the kind of some content.
+pub(super) fn name(descriptor: &Descriptor) -> String {
+    let kind = match descriptor.media_type.as_str() {
+        media_type::OCI_CONFIG | media_type::DOCKER_CONFIG | media_type::OCI_EMPTY => "config",
+        other if media_type::is_manifest(other) => "manifest",
+        other if other.contains("layer") || other.contains("rootfs") => "layer",
+        _ => "blob",
+    };
+    format!("{} {kind}", descriptor.digest.short())
+}
