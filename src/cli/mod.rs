@@ -5,6 +5,7 @@
 
 mod build;
 mod connect;
+mod deliver;
 mod error;
 mod inspect;
 mod list;

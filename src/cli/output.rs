@@ -93,6 +93,11 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
+/// Text that somebody else wrote, with its control characters escaped: they could rewrite what the terminal shows.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// `1 file`, `2 files`.
 pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }

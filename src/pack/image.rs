@@ -12,7 +12,7 @@ use crate::bundle::annotation;
 use crate::content::{self, Open, Reader, Source, read_file};
 use crate::digest::Digest;
 use crate::manifest::{
-    Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Platform, RawManifest, RootFs, RuntimeConfig,
+    Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Manifest, Platform, RawManifest, RootFs, RuntimeConfig,
     media_type, to_canonical_json,
 };
 use crate::reference::Identifier;
@@ -71,6 +71,15 @@ impl Bundle {
     #[must_use]
     pub fn raw_manifest(&self) -> &RawManifest {
         &self.manifest
+    }
+
+    /// The layers: for now, always one.
+    #[must_use]
+    pub fn layers(&self) -> &[Descriptor] {
+        match self.manifest.manifest() {
+            Manifest::Image(image) => &image.layers,
+            Manifest::Index(_) => &[],
+        }
     }
 }
 

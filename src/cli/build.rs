@@ -1,0 +1,55 @@
+//! `bndlr build`
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::connect::Connection;
+use super::deliver::{Destination, deliver_all};
+use super::error::Error;
+use super::location::Location;
+use super::options::PackArgs;
+use super::output::Output;
+use super::push::write_digest;
+
+/// Pack a directory into an image layout or an archive, with no registry
+///
+/// Prints the digest, which is the one that `bndlr push` would push.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bndlr build ./manifests -o oci:layout:v1
+  bndlr build ./manifests -o archive:manifests.tar:v1")]
+pub(super) struct Build {
+    #[command(flatten)]
+    pack: PackArgs,
+    /// Where to write it: oci:DIR[:tag], which is added to, or archive:FILE[:tag], which is replaced
+    #[arg(short, long = "output", required = true, value_name = "LOCATION")]
+    outputs: Vec<String>,
+    /// Write the digest to this file
+    #[arg(long, value_name = "FILE")]
+    digest_file: Option<PathBuf>,
+}
+
+impl Build {
+    pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
+        let locations = self.outputs.iter().map(|text| Location::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let connection = Connection::none();
+        if let Some(Location::Registry(reference)) =
+            locations.iter().find(|location| matches!(location, Location::Registry(_)))
+        {
+            connection.repository(&reference.repository)?;
+        }
+        let destinations = Destination::group(&locations, &self.pack.tags);
+        let bundle = self.pack.pack(output).await?;
+        deliver_all(&bundle, &destinations, &connection, 1, output).await?;
+        let digest = bundle.raw_manifest().digest().to_string();
+        if let Some(path) = &self.digest_file {
+            write_digest(path, &digest)?;
+        }
+        output.result(&digest, || {
+            let places: Vec<_> = destinations.iter().map(Destination::shown).collect();
+            json!({"digest": digest, "outputs": places})
+        })
+    }
+}

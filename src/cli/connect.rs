@@ -1,0 +1,225 @@
+//! From locations to sources and targets.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use clap::Args;
+
+use super::error::{Error, Exit};
+use super::location::Location;
+use crate::content::{self, DEFAULT_CONCURRENCY, OpenRange, Source};
+use crate::layout::{Archive, Directory};
+use crate::manifest::{ImageIndex, Manifest, Platform, RawManifest, media_type};
+use crate::reference::{Identifier, Registry, Repository};
+use crate::remote::{Client, ClientOptions, Credentials, Login, RemoteRepository, Secret};
+
+/// The longest password that is read, in bytes.
+const MAX_PASSWORD: u64 = 64 * 1024;
+
+/// How to talk to a registry.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Registry")]
+pub(super) struct RegistryArgs {
+    /// Speak HTTP without TLS; the default for localhost and loopback addresses, and there only, unless this is false
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    plain_http: Option<bool>,
+    /// Speak TLS with a registry whose certificate nobody vouches for
+    #[arg(long)]
+    insecure: bool,
+    /// Believe the certificates in this file (PEM), too
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Who you are to the registry; otherwise Docker's config.json says it
+    #[arg(short, long, value_name = "USER")]
+    username: Option<String>,
+    /// The password of that user; --password-stdin keeps it out of the list of processes
+    #[arg(short, long, value_name = "PASSWORD", requires = "username")]
+    password: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, requires = "username", conflicts_with = "password")]
+    password_stdin: bool,
+    /// How many blobs are under way at once
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = concurrency)]
+    concurrency: usize,
+}
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=256) => Ok(number),
+        _ => Err("expected a number from 1 to 256".to_owned()),
+    }
+}
+
+impl RegistryArgs {
+    /// A connection to the registries of these locations, if any is in one.
+    pub(super) fn connect(&self, locations: &[Location]) -> Result<Connection, Error> {
+        let mut credentials = Credentials::from_environment();
+        if let Some(username) = &self.username {
+            let login = Login { username: username.clone(), password: self.password()? };
+            credentials = credentials.with_login(the_only_registry(locations)?, login);
+        }
+        if !locations.iter().any(|location| matches!(location, Location::Registry(_))) {
+            return Ok(Connection::none());
+        }
+        let options = ClientOptions {
+            plain_http: self.plain_http,
+            insecure: self.insecure,
+            ca_file: self.ca_file.clone(),
+            credentials,
+            ..ClientOptions::default()
+        };
+        Ok(Connection(Some(Client::new(options).map_err(content::Error::from)?)))
+    }
+
+    fn password(&self) -> Result<Secret, Error> {
+        if let Some(password) = &self.password {
+            return Ok(Secret::new(password.clone()));
+        }
+        if !self.password_stdin {
+            return Err(Error::usage("--username needs a password").hint("pass it with --password-stdin"));
+        }
+        let mut password = String::new();
+        let read = std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut password);
+        read.map_err(|error| Error::new(Exit::Local, format!("cannot read the password from standard input: {error}")))?;
+        Ok(Secret::new(password.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// How many blobs may be under way at once.
+    pub(super) fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+}
+
+/// The registry that credentials from the command line are for.
+fn the_only_registry(locations: &[Location]) -> Result<Registry, Error> {
+    let mut registries = locations.iter().filter_map(|location| match location {
+        Location::Registry(reference) => Some(&reference.repository.registry),
+        _ => None,
+    });
+    let Some(first) = registries.next() else {
+        return Err(Error::usage("--username is for a registry, and none is named"));
+    };
+    match registries.find(|other| *other != first) {
+        None => Ok(first.clone()),
+        Some(other) => Err(Error::usage(format!("--username is for one registry, and {first} and {other} are named"))
+            .hint("log in to each with docker login, or push to one after the other")),
+    }
+}
+
+/// What reaches registries; nothing does where all is on this machine.
+pub(super) struct Connection(Option<Client>);
+
+impl Connection {
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn repository(&self, repository: &Repository) -> Result<RemoteRepository, Error> {
+        match &self.0 {
+            Some(client) => Ok(client.repository(repository).map_err(content::Error::from)?),
+            None => Err(Error::usage(format!("{repository} is in a registry: expected oci:DIR[:tag] or archive:FILE[:tag]"))
+                .hint("bndlr push takes it to a registry")),
+        }
+    }
+}
+
+/// What images are read from.
+#[async_trait]
+pub(super) trait Images: Source + OpenRange {}
+
+impl<T: Source + OpenRange> Images for T {}
+
+/// A location, open for reading.
+pub(super) struct Opened {
+    pub(super) images: Box<dyn Images>,
+    pub(super) identifier: Identifier,
+}
+
+/// Opens a location for reading.
+pub(super) async fn open(location: &Location, connection: &Connection) -> Result<Opened, Error> {
+    let identifier = location.identifier();
+    Ok(match location {
+        Location::Registry(reference) => {
+            let repository = connection.repository(&reference.repository)?;
+            Opened { images: Box::new(repository), identifier: reference.identifier() }
+        }
+        Location::Layout(path, _) => {
+            let layout = Directory::at(path).await?;
+            let identifier = match identifier {
+                Some(identifier) => identifier,
+                None => layout.sole().await?.digest.into(),
+            };
+            Opened { images: Box::new(layout), identifier }
+        }
+        Location::Archive(path, _) => {
+            let archive = Archive::at(path).await?;
+            let identifier = match identifier {
+                Some(identifier) => identifier,
+                None => archive.sole()?.digest.into(),
+            };
+            Opened { images: Box::new(archive), identifier }
+        }
+    })
+}
+
+impl Opened {
+    /// The manifest that was asked for.
+    pub(super) async fn manifest(&self) -> Result<RawManifest, Error> {
+        Ok(self.images.manifest(&self.identifier).await?)
+    }
+
+    /// The manifest that was asked for, or what it has for this platform if it is an image index.
+    pub(super) async fn image(&self, platform: Option<&Platform>) -> Result<RawManifest, Error> {
+        let manifest = self.manifest().await?;
+        let Manifest::Index(index) = manifest.manifest() else { return Ok(manifest) };
+        let digest = pick(index, platform).map_err(|error| error.in_index(&manifest))?;
+        Ok(self.images.manifest(&digest).await?)
+    }
+}
+
+/// Nothing in an image index is what is wanted; these platforms are in it.
+struct NotInIndex {
+    wanted: Platform,
+    found: Vec<String>,
+}
+
+impl NotInIndex {
+    fn in_index(self, manifest: &RawManifest) -> Error {
+        let message = format!("image index {} has nothing for {}", manifest.digest(), self.wanted);
+        let found = if self.found.is_empty() { "no platform at all".to_owned() } else { self.found.join(", ") };
+        Error::new(Exit::NotFound, message).hint(format!("it has {found}: pick one with --platform"))
+    }
+}
+
+/// The image for `platform`, or for this machine's processor under Linux; if there is but one image, that.
+fn pick(index: &ImageIndex, platform: Option<&Platform>) -> Result<Identifier, NotInIndex> {
+    let images: Vec<_> = index.manifests.iter().filter(|image| media_type::is_manifest(&image.media_type)).collect();
+    if let ([only], None) = (&images[..], platform) {
+        return Ok(only.digest.into());
+    }
+    let wanted = platform.cloned().unwrap_or_else(this_machine);
+    let fits = |found: &Platform| {
+        found.os == wanted.os
+            && found.architecture == wanted.architecture
+            && (wanted.variant.is_none() || found.variant == wanted.variant)
+    };
+    match images.iter().find(|image| image.platform.as_ref().is_some_and(fits)) {
+        Some(image) => Ok(image.digest.into()),
+        None => {
+            let found = images.iter().filter_map(|image| Some(image.platform.as_ref()?.to_string())).collect();
+            Err(NotInIndex { wanted, found })
+        }
+    }
+}
+
+fn this_machine() -> Platform {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    };
+    Platform { os: "linux".into(), architecture: architecture.into(), os_version: None, variant: None }
+}

@@ -1,0 +1,120 @@
+//! `bndlr ls`
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::connect::{Opened, RegistryArgs, open};
+use super::error::{Error, Exit};
+use super::location::Location;
+use super::output::{Output, printable};
+use crate::bundle::{Entry, Index, Kind};
+use crate::content;
+use crate::manifest::{Manifest, Platform, RawManifest};
+use crate::unpack::{Listed, ListedKind, UnpackOptions, list};
+
+/// List the files of a bundle, or of any image
+///
+/// Of a bundle, only the index is fetched. Any other image is read whole.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bndlr ls localhost:5000/demo:v1
+  bndlr ls -l oci:layout:v1")]
+pub(super) struct List {
+    /// What to list
+    #[arg(value_name = "REFERENCE")]
+    reference: String,
+    /// Show mode, size and where links point, too
+    #[arg(short, long)]
+    long: bool,
+    /// Which image of an image index to take; otherwise the one for this machine's processor
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+impl List {
+    pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
+        let location = Location::parse(&self.reference)?;
+        let connection = self.registry.connect(std::slice::from_ref(&location))?;
+        let opened = open(&location, &connection).await?;
+        let manifest = opened.image(self.platform.as_ref()).await?;
+        let files = files(&opened, &manifest).await?;
+        let mut text = String::new();
+        for file in &files {
+            // Writing to a string does not fail.
+            let _ = if self.long { writeln!(text, "{}", long(file)) } else { writeln!(text, "{}", shown(&file.path)) };
+        }
+        output.result(&text, || files.iter().map(to_json).collect())
+    }
+}
+
+/// What is in a bundle or an image, in order.
+async fn files(opened: &Opened, manifest: &RawManifest) -> Result<Vec<Listed>, Error> {
+    if let Some(entries) = indexed(opened, manifest).await? {
+        return Ok(entries.iter().map(listed).collect());
+    }
+    Ok(list(&*opened.images, manifest, &UnpackOptions::default()).await.map_err(content::Error::from)?)
+}
+
+/// The entries that the indexes of a bundle's layers say, or nothing if it is none.
+async fn indexed(opened: &Opened, manifest: &RawManifest) -> Result<Option<Vec<Entry>>, Error> {
+    let Manifest::Image(image) = manifest.manifest() else { return Ok(None) };
+    let mut entries = Vec::new();
+    for layer in &image.layers {
+        let wrong = |error| Error::new(Exit::Content, format!("layer {}: {error}", layer.digest));
+        let Some(index) = Index::of_layer(&layer.annotations, layer.size).map_err(wrong)? else { return Ok(None) };
+        let list = index.entries;
+        let bytes = opened.images.read_range_unverified(layer, list.offset, list.length).await?;
+        entries.extend(index.decode_entries(&bytes).map_err(wrong)?.into_iter().map(|(entry, _)| entry));
+    }
+    Ok((!image.layers.is_empty()).then_some(entries))
+}
+
+fn listed(entry: &Entry) -> Listed {
+    let kind = match entry.kind() {
+        Kind::Directory => ListedKind::Directory,
+        Kind::File { size, .. } => ListedKind::File { size: *size },
+        Kind::Symlink { target } => ListedKind::Symlink { target: target.into() },
+    };
+    Listed { path: entry.path().into(), mode: entry.mode(), kind }
+}
+
+/// `-rwxr-xr-x      1234 path`, as `ls -l` has it.
+fn long(file: &Listed) -> String {
+    let (letter, size) = match file.kind {
+        ListedKind::Directory => ('d', 0),
+        ListedKind::File { size } => ('-', size),
+        ListedKind::Symlink { .. } => ('l', 0),
+    };
+    let bit = |shift: u32, letter| if file.mode >> shift & 1 == 1 { letter } else { '-' };
+    let mode: String = (0..9).rev().map(|shift| bit(shift, ['x', 'w', 'r'][shift as usize % 3])).collect();
+    let target = match &file.kind {
+        ListedKind::Symlink { target } => format!(" -> {}", shown(target)),
+        _ => String::new(),
+    };
+    format!("{letter}{mode} {size:>12} {}{target}", shown(&file.path))
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+fn to_json(file: &Listed) -> Value {
+    let mut json = json!({"path": file.path.to_string_lossy(), "mode": format!("{:04o}", file.mode)});
+    match &file.kind {
+        ListedKind::Directory => json["type"] = json!("directory"),
+        ListedKind::File { size } => {
+            json["type"] = json!("file");
+            json["size"] = json!(size);
+        }
+        ListedKind::Symlink { target } => {
+            json["type"] = json!("symlink");
+            json["target"] = json!(target.to_string_lossy());
+        }
+    }
+    json
+}

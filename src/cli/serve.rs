@@ -1,0 +1,64 @@
+//! `bndlr serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::error::{Error, Exit};
+use super::output::Output;
+use crate::server::storage::{Filesystem, Memory};
+use crate::server::{Registry, Server};
+
+/// Run a registry
+///
+/// Anybody who reaches it may push to it, so it listens on loopback unless told otherwise. Prints its address.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bndlr serve --root /var/lib/bndlr
+  bndlr serve --memory --listen 127.0.0.1:0")]
+pub(super) struct Serve {
+    /// Where to listen; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// Keep everything in this directory
+    #[arg(long, value_name = "DIR", required_unless_present = "memory", conflicts_with = "memory")]
+    root: Option<PathBuf>,
+    /// Keep everything in memory, until the program ends
+    #[arg(long)]
+    memory: bool,
+    /// Answer requests for this host, too, while listening on loopback (can be repeated)
+    #[arg(long = "host", value_name = "HOST[:PORT]")]
+    hosts: Vec<String>,
+    /// Let anybody push and pull, from wherever the address can be reached
+    #[arg(long)]
+    anonymous: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
+        if !self.listen.ip().is_loopback() && !self.anonymous {
+            let message = format!("{} can be reached from other machines, and anybody could push there", self.listen);
+            return Err(Error::usage(message).hint("add --anonymous if that is what you want"));
+        }
+        let registry = match &self.root {
+            Some(root) => Registry::new(Filesystem::open(root.clone()).await.map_err(|error| {
+                Error::new(Exit::Local, format!("cannot keep a registry in {}: {error}", root.display()))
+            })?),
+            None => Registry::new(Memory::new()),
+        };
+        let cannot_listen = |error| {
+            Error::new(Exit::Local, format!("cannot listen on {}: {error}", self.listen))
+                .hint("is another registry running there? --listen 127.0.0.1:0 takes any free port")
+        };
+        let mut server = Server::bind(self.listen, registry).await.map_err(cannot_listen)?;
+        for host in self.hosts {
+            server = server.allow_host(host);
+        }
+        let address = server.address();
+        output.result(&address.to_string(), || json!({"address": address.to_string()}))?;
+        server.run(super::interrupted()).await;
+        Ok(())
+    }
+}
