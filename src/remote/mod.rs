@@ -1,0 +1,14 @@
+//! A registry over HTTP, from the client's side (distribution-spec v1.1.1).
+
+// What uses all this stands on it and is still to come.
+#![allow(dead_code)]
+
+mod error;
+mod network;
+mod refusal;
+mod secret;
+
+pub use error::Error;
+pub use network::Network;
+pub use refusal::Refusal;
+pub use secret::Secret;
