@@ -3,11 +3,14 @@
 // What uses all this stands on it and is still to come.
 #![allow(dead_code)]
 
+mod credentials;
+mod docker_config;
 mod error;
 mod network;
 mod refusal;
 mod secret;
 
+pub use credentials::{Credentials, Login};
 pub use error::Error;
 pub use network::Network;
 pub use refusal::Refusal;
