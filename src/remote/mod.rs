@@ -3,13 +3,22 @@
 // What uses all this stands on it and is still to come.
 #![allow(dead_code)]
 
+mod answer;
+mod client;
 mod credentials;
 mod docker_config;
 mod error;
 mod network;
+mod payload;
+mod redirect;
 mod refusal;
+mod retry;
 mod secret;
+mod tls;
+pub mod trace;
+mod transport;
 
+pub use client::ClientOptions;
 pub use credentials::{Credentials, Login};
 pub use error::Error;
 pub use network::Network;
