@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 mod answer;
+mod auth;
 mod client;
 mod credentials;
 mod docker_config;
@@ -14,7 +15,9 @@ mod redirect;
 mod refusal;
 mod retry;
 mod secret;
+mod session;
 mod tls;
+mod token;
 pub mod trace;
 mod transport;
 
