@@ -82,7 +82,7 @@ pub(super) struct Found {
     /// The file that was looked into and had something to say; none where the user named the credentials.
     pub(super) file: Option<PathBuf>,
     /// The program that has the credentials, as the file says.
-    pub(super) credential_helper: Option<String>,
+    pub(super) program: Option<String>,
 }
 
 impl Found {
@@ -90,7 +90,7 @@ impl Found {
     pub(super) fn hint(&self, registry: &Registry, status: StatusCode) -> String {
         let file = self.file.as_deref().map(Path::display);
         let failed = if status == StatusCode::FORBIDDEN { "do not suffice" } else { "were refused" };
-        match (&self.login, &self.credential_helper, file) {
+        match (&self.login, &self.program, file) {
             (Some(_), _, Some(file)) => format!("the credentials for {registry} from {file} {failed}"),
             (Some(_), _, None) => format!("the credentials that were given for {registry} {failed}"),
             (None, Some(program), Some(file)) => format!(

@@ -26,11 +26,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const DOCKER_HUB_HOSTS: [&str; 3] = ["index.docker.io", "docker.io", "registry-1.docker.io"];
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct DockerConfig {
     auths: Option<BTreeMap<String, Option<Entry>>>,
-    cred_helpers: Option<BTreeMap<String, String>>,
-    creds_store: Option<String>,
+    /// Programs that keep the credentials of one registry each.
+    #[serde(rename = "credHelpers")]
+    programs: Option<BTreeMap<String, String>>,
+    /// The program that keeps all others.
+    #[serde(rename = "credsStore")]
+    program: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -74,10 +77,10 @@ impl DockerConfig {
                 break;
             }
         }
-        let named = self.cred_helpers.iter().flatten().find(|(key, _)| names(key, registry));
-        let credential_helper = named.map(|(_, program)| program.clone()).or_else(|| self.creds_store.clone());
-        let file = (login.is_some() || credential_helper.is_some()).then(|| path.to_owned());
-        Ok(Found { login, file, credential_helper })
+        let named = self.programs.iter().flatten().find(|(key, _)| names(key, registry));
+        let program = named.map(|(_, program)| program).or(self.program.as_ref()).filter(|program| !program.is_empty());
+        let file = (login.is_some() || program.is_some()).then(|| path.to_owned());
+        Ok(Found { login, file, program: program.cloned() })
     }
 }
 
@@ -179,7 +182,7 @@ mod tests {
                 .hint(&"a.io".parse().unwrap(), reqwest::StatusCode::UNAUTHORIZED)
                 .contains("config.json leaves the credentials for a.io to docker-credential-ecr")
         );
-        assert_eq!(find(config, "b.io").unwrap().credential_helper.as_deref(), Some("desktop"));
+        assert_eq!(find(config, "b.io").unwrap().program.as_deref(), Some("desktop"));
     }
 
     #[tokio::test]
