@@ -1,11 +1,13 @@
-//! The distribution API as values (distribution-spec v1.1.1): paths, error codes, headers. No I/O.
+//! The distribution API as values (distribution-spec v1.1.1): paths, error codes, headers, challenges. No I/O.
 //!
 //! The client in `remote` writes what the server in `server` reads, and the other way round; that both mean the same
 //! is decided here, once.
 
+mod challenge;
 mod endpoint;
 mod error;
 pub mod header;
 
+pub use challenge::Challenge;
 pub use endpoint::{Endpoint, InvalidPath};
 pub use error::{ErrorBody, ErrorCode, ErrorEntry};

@@ -1,0 +1,145 @@
+//! One request and its answer: sent, traced, watched for stalls, tried again, and followed to where it is redirected.
+//!
+//! Who asks is decided by `auth`, one floor up; that an answer to this goes nowhere but to the origin it is meant for
+//! is decided here.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderValue, LOCATION};
+use reqwest::{Method, Url};
+
+use super::answer::Answer;
+use super::client::ClientOptions;
+use super::network::Network;
+use super::payload::{Payload, Watch};
+use super::{Error, redirect, retry, tls, trace};
+
+/// A request that can be made as often as need be.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Payload<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// A request without a body.
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), payload: Payload::Empty }
+    }
+
+    pub(super) fn with_header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    pub(super) fn with_payload(mut self, payload: Payload<'a>) -> Self {
+        self.payload = payload;
+        self
+    }
+}
+
+/// Connections to any number of registries.
+#[derive(Debug)]
+pub(super) struct Transport {
+    /// For hosts elsewhere: through a proxy, if the environment names one.
+    outward: reqwest::Client,
+    /// For this machine, which a proxy would take for itself.
+    loopback: reqwest::Client,
+    stall: Duration,
+}
+
+impl Transport {
+    pub(super) fn new(options: &ClientOptions) -> Result<Self, Error> {
+        let tls = tls::client_config(options.ca_file.as_deref(), options.insecure)?;
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .user_agent(concat!("bndlr/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(options.connect_timeout)
+                .redirect(reqwest::redirect::Policy::none())
+        };
+        let built = |client: reqwest::Result<_>| client.map_err(|error| Error::Tls(error.to_string()));
+        Ok(Self {
+            outward: built(builder().build())?,
+            loopback: built(builder().no_proxy().build())?,
+            stall: options.stall_timeout,
+        })
+    }
+
+    /// Makes the request and follows redirects. `authorization` goes to the origin of the request only, and not there
+    /// either once another origin has had its hand in it.
+    pub(super) async fn send(&self, call: &Call<'_>, authorization: Option<&HeaderValue>) -> Result<Answer, Error> {
+        let mut url = call.url.clone();
+        let mut foreign = false;
+        for _ in 0..=redirect::MAX_REDIRECTS {
+            let authorization = authorization.filter(|_| !foreign);
+            let attempt = || self.exchange(call, &url, authorization, foreign);
+            let answer = retry::with_retries(&call.method, attempt).await?;
+            if !redirect::is_redirect(&call.method, answer.status()) {
+                return Ok(answer);
+            }
+            let Some(location) = answer.header(LOCATION.as_str()) else { return Ok(answer) };
+            let next = redirect::target(&url, location)
+                .map_err(|what| Error::answer(answer.request(), format!("redirects to {what}")))?;
+            foreign |= next.origin() != call.url.origin();
+            url = next;
+        }
+        let what = format!("redirects more than {} times", redirect::MAX_REDIRECTS);
+        Err(Error::answer(&name(&call.method, &call.url), what))
+    }
+
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+        foreign: bool,
+    ) -> Result<Answer, Error> {
+        let request = name(&call.method, url);
+        let watch = Watch::new();
+        let mut http = reqwest::Request::new(call.method.clone(), url.clone());
+        *http.headers_mut() = call.headers.clone();
+        // Content is named by the digest of its bytes as they are stored, so nobody is to compress them on their way.
+        http.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(authorization) = authorization {
+            http.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(length) = call.payload.length(&call.method) {
+            http.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        *http.body_mut() = call.payload.body(&watch).await?;
+
+        trace::request(&call.method, url);
+        let patience = self.stall + call.payload.time_to_store();
+        let answered = tokio::select! {
+            biased;
+            answered = self.client(url).execute(http) => answered,
+            () = watch.stalled(patience) => return Err(Error::Stalled { request, after: patience }),
+        };
+        if let Some(error) = watch.source_failure() {
+            return Err(error.into());
+        }
+        let response =
+            answered.map_err(|error| Error::Network { request: request.clone(), network: Network::new(url, error) })?;
+        trace::answer(response.version(), response.status());
+        Ok(Answer::new(request, response, foreign, self.stall))
+    }
+
+    fn client(&self, url: &Url) -> &reqwest::Client {
+        if is_loopback(url) { &self.loopback } else { &self.outward }
+    }
+}
+
+/// `GET localhost:5000/v2/`
+fn name(method: &Method, url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{method} {}{port}{}", url.host_str().unwrap_or_default(), url.path())
+}
+
+/// Whether a URL leads to this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host.parse::<crate::reference::Registry>().is_ok_and(|registry| registry.is_loopback())
+}

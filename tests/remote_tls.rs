@@ -1,0 +1,105 @@
+//! A registry over TLS: whom to believe, and what to say to the user about whom not.
+
+mod fake;
+mod sample;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bndlr::content::{ErrorKind, Source};
+use bndlr::manifest::{RawManifest, media_type};
+use bndlr::reference::Identifier;
+use bndlr::remote::ClientOptions;
+use fake::{options, raw_answer, repository_with};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sample::tag;
+
+const MANIFEST: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
+
+fn v1() -> Identifier {
+    tag("v1").into()
+}
+
+/// A server at `host` with the certificate of the tests, which has but one manifest. It lives as long as the test program.
+fn registry(host: &str) -> SocketAddr {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certificates = vec![CertificateDer::from_pem_file(file("leaf.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(file("leaf.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .unwrap();
+    let (config, listener) = (Arc::new(config), TcpListener::bind((host, 0)).unwrap());
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let config = Arc::clone(&config);
+            std::thread::spawn(move || answer(&config, stream));
+        }
+    });
+    address
+}
+
+/// Answers one request, if the client gets as far as to make one.
+fn answer(config: &Arc<ServerConfig>, stream: TcpStream) {
+    let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream);
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {}", media_type::OCI_INDEX);
+    let _ = stream.write_all(&raw_answer(&head, MANIFEST.len(), MANIFEST.as_bytes()));
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+}
+
+#[tokio::test]
+async fn a_file_of_certificates_makes_its_registry_believed_and_spoken_tls_with() {
+    let options = ClientOptions { ca_file: Some(file("ca.pem")), ..options() };
+    let found = repository_with(&registry("127.0.0.1"), options).manifest(&v1()).await.unwrap();
+    assert_eq!(found, RawManifest::parse("", MANIFEST.into()).unwrap());
+}
+
+#[tokio::test]
+async fn who_has_a_certificate_of_unknown_origin_is_not_believed() {
+    let options = ClientOptions { plain_http: Some(false), ..options() };
+    let error = repository_with(&registry("127.0.0.1"), options).manifest(&v1()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Remote);
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(error.hint().unwrap_or_default().contains("--ca-file"), "{error}: {:?}", error.hint());
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_host_is_not_believed() {
+    let options = ClientOptions { ca_file: Some(file("ca.pem")), ..options() };
+    // Linux answers on all of 127.0.0.0/8, and the certificate is for 127.0.0.1 alone.
+    let error = repository_with(&registry("127.0.0.2"), options).manifest(&v1()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Remote);
+    assert!(error.to_string().contains("127.0.0.2"), "{error}");
+}
+
+#[tokio::test]
+async fn anybody_is_believed_if_the_user_says_so() {
+    let options = ClientOptions { plain_http: Some(false), insecure: true, ..options() };
+    repository_with(&registry("127.0.0.1"), options).manifest(&v1()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registry_that_speaks_tls_only_has_a_hint() {
+    let error = repository_with(&registry("127.0.0.1"), options()).manifest(&v1()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Remote);
+    assert!(error.hint().unwrap_or_default().contains("--plain-http=false"), "{error}: {:?}", error.hint());
+}
