@@ -1,4 +1,5 @@
-//! The distribution API as values (distribution-spec v1.1.1): paths, error codes, headers, challenges. No I/O.
+//! The distribution API as values (distribution-spec v1.1.1): paths, ranges, error codes, headers,
+//! challenges. No I/O.
 //!
 //! The client in `remote` writes what the server in `server` reads, and the other way round; that both mean the same
 //! is decided here, once.
@@ -7,7 +8,9 @@ mod challenge;
 mod endpoint;
 mod error;
 pub mod header;
+mod range;
 
 pub use challenge::Challenge;
 pub use endpoint::{Endpoint, InvalidPath};
 pub use error::{ErrorBody, ErrorCode, ErrorEntry};
+pub use range::{ByteRange, ChunkRange, InvalidRange};
