@@ -81,7 +81,9 @@ impl RegistryArgs {
         }
         let mut password = String::new();
         let read = std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut password);
-        read.map_err(|error| Error::new(Exit::Local, format!("cannot read the password from standard input: {error}")))?;
+        read.map_err(|error| {
+            Error::new(Exit::Local, format!("cannot read the password from standard input: {error}"))
+        })?;
         Ok(Secret::new(password.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
@@ -118,8 +120,10 @@ impl Connection {
     pub(super) fn repository(&self, repository: &Repository) -> Result<RemoteRepository, Error> {
         match &self.0 {
             Some(client) => Ok(client.repository(repository).map_err(content::Error::from)?),
-            None => Err(Error::usage(format!("{repository} is in a registry: expected oci:DIR[:tag] or archive:FILE[:tag]"))
-                .hint("bndlr push takes it to a registry")),
+            None => Err(Error::usage(format!(
+                "{repository} is in a registry: expected oci:DIR[:tag] or archive:FILE[:tag]"
+            ))
+            .hint("bndlr push takes it to a registry")),
         }
     }
 }

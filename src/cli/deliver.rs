@@ -51,7 +51,12 @@ impl Destination {
     }
 
     /// Copies `bundle` there.
-    pub(super) async fn deliver(&self, bundle: &Bundle, connection: &Connection, options: &CopyOptions) -> Result<Copied, Error> {
+    pub(super) async fn deliver(
+        &self,
+        bundle: &Bundle,
+        connection: &Connection,
+        options: &CopyOptions,
+    ) -> Result<Copied, Error> {
         match &self.location {
             Location::Registry(reference) => {
                 let repository = connection.repository(&reference.repository)?;

@@ -55,7 +55,10 @@ async fn config(opened: &Opened, image: &ImageManifest) -> Result<Option<ImageCo
         return Ok(None);
     }
     if image.config.size > MAX_CONFIG {
-        return Err(Error::new(Exit::Content, format!("config {} has {} bytes", image.config.digest, image.config.size)));
+        return Err(Error::new(
+            Exit::Content,
+            format!("config {} has {} bytes", image.config.digest, image.config.size),
+        ));
     }
     let bytes = opened.images.open(&image.config).await?.read_all().await?;
     let config = serde_json::from_slice(&bytes)

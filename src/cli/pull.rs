@@ -53,8 +53,7 @@ impl Pull {
         output.say(format!("Pulling {location} with digest {}", manifest.digest()));
         let limits = Limits { entries: self.max_entries, bytes: self.max_bytes };
         let options = UnpackOptions { limits, observer: Arc::new(Progress::new(output, "Downloading")) };
-        let unpacked =
-            unpack(&*opened.images, &manifest, &directory, &options).await.map_err(content::Error::from)?;
+        let unpacked = unpack(&*opened.images, &manifest, &directory, &options).await.map_err(content::Error::from)?;
         let directory = directory.display().to_string();
         output.say(format!(
             "Pulled {} ({}) into {directory}",

@@ -71,7 +71,8 @@ fn to_json(bundle: &Bundle, destinations: &[Destination], references: &[String],
         .iter()
         .map(|layer| json!({"digest": layer.digest, "size": layer.size, "result": outcome(layer.digest)}))
         .collect();
-    let mut tags: Vec<_> = destinations.iter().flat_map(|destination| &destination.tags).map(|tag| tag.as_str()).collect();
+    let mut tags: Vec<_> =
+        destinations.iter().flat_map(|destination| &destination.tags).map(|tag| tag.as_str()).collect();
     tags.dedup();
     json!({
         "reference": references.first(),

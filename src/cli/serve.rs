@@ -43,7 +43,7 @@ impl Serve {
             return Err(Error::usage(message).hint("add --anonymous if that is what you want"));
         }
         let registry = match &self.root {
-            Some(root) => Registry::new(Filesystem::open(root.clone()).await.map_err(|error| {
+            Some(root) => Registry::new(Filesystem::open(root).map_err(|error| {
                 Error::new(Exit::Local, format!("cannot keep a registry in {}: {error}", root.display()))
             })?),
             None => Registry::new(Memory::new()),

@@ -10,11 +10,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Writes what `bndlr` itself traces to stderr, from now on.
 pub(super) fn start() {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(Level::DEBUG)
-        .event_format(Line)
-        .with_writer(io::stderr)
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(Level::DEBUG).event_format(Line).with_writer(io::stderr).finish();
     // It fails only where another subscriber has been set, and nobody else sets one.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -27,12 +24,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         if !event.metadata().target().starts_with("bndlr") {
             return Ok(());
         }

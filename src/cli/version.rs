@@ -14,8 +14,9 @@ impl Version {
     #[expect(clippy::unused_self, reason = "a command runs as all others do")]
     pub(super) fn run(self, output: &Output) -> Result<(), Error> {
         let version = env!("CARGO_PKG_VERSION");
-        output.result(&format!("bndlr {version}, bundle format {FORMAT_VERSION}"), || {
-            json!({"version": version, "format": FORMAT_VERSION})
-        })
+        output.result(
+            &format!("bndlr {version}, bundle format {FORMAT_VERSION}"),
+            || json!({"version": version, "format": FORMAT_VERSION}),
+        )
     }
 }

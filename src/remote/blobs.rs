@@ -1,7 +1,11 @@
 //! Blobs, as they are asked for (distribution-spec v1.1.1, "Pulling blobs", "Checking if content exists in the
 //! registry"). How they get there is in `uploads`.
 
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
+use http::{HeaderValue, header};
 use reqwest::{Method, StatusCode};
 
 use crate::content::{self, Reader};
@@ -26,11 +30,57 @@ impl RemoteRepository {
         self.session.send(&Call::new(method, url), scope).await
     }
 
+    /// A part of a blob: `length` bytes from `offset` on, at least one (RFC 9110, 14). From a registry that does not know
+    /// ranges comes the whole, of which the part is kept.
+    pub(super) async fn blob_range(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, content::Error> {
+        let end = offset + length;
+        let range = format!("bytes={offset}-{}", end - 1);
+        let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), descriptor.digest));
+        let call =
+            Call::new(Method::GET, url).with_header(header::RANGE, HeaderValue::from_str(&range).map_err(invalid)?);
+        let answer = self.session.send(&call, &self.pull()).await?;
+        if answer.status() != StatusCode::PARTIAL_CONTENT {
+            return part(reader(answer, descriptor).await?, offset..end).await;
+        }
+        let request = answer.request().to_owned();
+        let expected = format!("bytes {offset}-{}/", end - 1);
+        if !answer.header(header::CONTENT_RANGE.as_str()).is_some_and(|found| found.starts_with(&expected)) {
+            return Err(Error::content(&request, format!("another range than {range}")).into());
+        }
+        let bytes = answer.read(length).await?;
+        if bytes.len() as u64 != length {
+            return Err(Error::content(&request, format!("{} bytes, expected {length}", bytes.len())).into());
+        }
+        Ok(bytes)
+    }
+
     /// Returns if the blob is there.
     pub(super) async fn head_blob(&self, descriptor: &Descriptor) -> Result<(), Error> {
         let answer = self.request_blob(Method::HEAD, descriptor, &self.push()).await?.expect(StatusCode::OK).await?;
         answer.reject_web_page()
     }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> content::Error {
+    content::Error::new(content::ErrorKind::Remote, error)
+}
+
+/// Reads all, which verifies it, and keeps a part.
+async fn part(mut reader: Reader, range: Range<u64>) -> Result<Bytes, content::Error> {
+    let mut kept = BytesMut::new();
+    let mut at = 0;
+    while let Some(chunk) = reader.try_next().await? {
+        let next = at + chunk.len() as u64;
+        let (start, end) = (range.start.clamp(at, next) - at, range.end.clamp(at, next) - at);
+        kept.extend_from_slice(&chunk[start as usize..end as usize]);
+        at = next;
+    }
+    Ok(kept.freeze())
 }
 
 /// Reads content from the answer to a GET of it.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::Method;
 
-use crate::content::{self, ErrorKind, Open, Reader, Source, Target};
+use crate::content::{self, ErrorKind, Open, OpenRange, Reader, Source, Target, check_range};
 use crate::manifest::{Descriptor, RawManifest, media_type};
 use crate::reference::{Identifier, Repository, Tag};
 
@@ -56,6 +57,22 @@ impl Open for RemoteRepository {
             self.request_blob(Method::GET, descriptor, &self.pull()).await?
         };
         Ok(super::blobs::reader(answer, descriptor).await?)
+    }
+}
+
+#[async_trait]
+impl OpenRange for RemoteRepository {
+    async fn read_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, content::Error> {
+        check_range(descriptor, offset, length)?;
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        self.blob_range(descriptor, offset, length).await
     }
 }
 
