@@ -21,6 +21,7 @@
 //! | [`bundle`] | the format of a bundle's layer: entries, members, the index; both sides share it |
 //! | [`pack`] | a directory becomes a bundle, on all cores |
 //! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
+//! | [`unpack`] | a bundle, or any image, becomes a directory or a list of what is in it |
 
 pub mod bundle;
 pub mod content;
@@ -30,3 +31,4 @@ pub mod manifest;
 pub mod pack;
 pub mod protocol;
 pub mod reference;
+pub mod unpack;
