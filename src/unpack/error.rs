@@ -1,0 +1,223 @@
+//! What can go wrong while unpacking, in words for the person who reads it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::bundle::{EntryError, Escape, IndexError, OrderError};
+use crate::content::{self, ErrorKind};
+use crate::digest::Digest;
+
+/// Why an image is not unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source failed, or what it has is not what the manifest says.
+    #[error(transparent)]
+    Source(#[from] content::Error),
+    /// There is no single image to unpack.
+    #[error("{0} is an image index, expected the manifest of one image")]
+    Index(Digest),
+    /// The configuration cannot be understood.
+    #[error("config {digest} {problem}")]
+    Config {
+        /// The configuration.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A layer is neither an archive nor a file with a name.
+    #[error("layer {layer} of media type {media_type:?} is no archive, and has no title to be a file by")]
+    MediaType {
+        /// The layer.
+        layer: Digest,
+        /// What its descriptor says that it is.
+        media_type: String,
+    },
+    /// A layer's annotations or labels are not those of a bundle.
+    #[error("layer {layer}: {problem}")]
+    Annotations {
+        /// The layer.
+        layer: Digest,
+        /// What is wrong.
+        problem: IndexError,
+    },
+    /// What is in a layer cannot be unpacked.
+    #[error("layer {}: {fault}", layer.short())]
+    Layer {
+        /// The layer.
+        layer: Digest,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// What has been unpacked cannot be finished.
+    #[error(transparent)]
+    Finish(#[from] Fault),
+    /// A symbolic link of a bundle leads out of it.
+    #[error(transparent)]
+    Escape(#[from] Escape),
+    /// The target is there already.
+    #[error("{0:?} is there already, and is not an empty directory")]
+    Occupied(PathBuf),
+    /// A directory of this machine failed.
+    #[error("cannot {what} {path:?}: {source}")]
+    Local {
+        /// What was tried.
+        what: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn local(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Local { what, path: path.to_owned(), source }
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Source(error) => error.kind(),
+            Self::Layer { fault: Fault::Local { .. }, .. }
+            | Self::Finish(Fault::Local { .. })
+            | Self::Local { .. }
+            | Self::Occupied(_) => ErrorKind::Local,
+            _ => ErrorKind::Content,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Occupied(_) => Some("choose a directory that does not exist yet, or remove what is in this one"),
+            Self::Index(_) => Some("choose one of its images by platform or by digest"),
+            Self::Layer { fault: Fault::Collision(_), .. } => {
+                Some("the file system does not tell these names apart; unpack on one that does")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for content::Error {
+    fn from(error: Error) -> Self {
+        let (kind, hint) = (error.kind(), error.hint());
+        match error {
+            Error::Source(error) => error,
+            error => {
+                let error = Self::new(kind, error);
+                if let Some(hint) = hint { error.with_hint(hint) } else { error }
+            }
+        }
+    }
+}
+
+/// What is wrong with a layer, or with an entry in it. Names that are not UTF-8 are shown as well as they can be.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Bytes do not decompress, or the archive breaks off.
+    #[error("cannot be read: {0}")]
+    Read(#[from] io::Error),
+    /// There is something where nothing should be.
+    #[error("has bytes after its end")]
+    Trailing,
+    /// Decompressed, it is not what the configuration says.
+    #[error("has diff ID {found}, expected {expected}")]
+    DiffId {
+        /// What the configuration says.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// A limit is exceeded.
+    #[error("{what} at entry {path:?}, more than the {limit} that are allowed")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// Where it was noticed.
+        path: String,
+        /// The limit.
+        limit: u64,
+    },
+
+    /// An archive's header is not one.
+    #[error("entry {path:?}: {problem}")]
+    Header {
+        /// The entry, or the one before it where it has no name yet.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An entry's name or a link's target is not a path within the target.
+    #[error("entry {path:?}: {problem}")]
+    Name {
+        /// The entry.
+        path: String,
+        /// What is wrong with its name.
+        problem: &'static str,
+    },
+    /// An entry is of a type that is never unpacked.
+    #[error("entry {path:?} is {kind}, which is not unpacked")]
+    Type {
+        /// The entry.
+        path: String,
+        /// What it is.
+        kind: String,
+    },
+    /// An entry cannot be where it says.
+    #[error("entry {path:?}: {problem}: {at:?}")]
+    Place {
+        /// The entry.
+        path: String,
+        /// What is wrong with the place.
+        problem: &'static str,
+        /// Which place.
+        at: String,
+    },
+    /// Two names are one to the file system.
+    #[error("entry {0:?} collides with another whose name this file system does not tell apart")]
+    Collision(String),
+    /// A file of this machine failed.
+    #[error("cannot {what} {path:?}: {source}")]
+    Local {
+        /// What was tried.
+        what: &'static str,
+        /// The entry.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+
+    /// The archive of a bundle is not as the format has it.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The entries of a bundle are not in order.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// A gzip member of a bundle is not as the format has it.
+    #[error("member {member} at byte {offset}: {problem}")]
+    Member {
+        /// The number of the member, counted from 0.
+        member: u64,
+        /// Where it begins in the layer.
+        offset: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A bundle's index cannot be read.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A bundle's index says something else than its layer.
+    #[error("the index says {index}, but the layer has {layer}")]
+    Disagreement {
+        /// What the index says.
+        index: String,
+        /// What is in the layer.
+        layer: String,
+    },
+}
+
+/// A name as it is shown to people.
+pub(super) fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}

@@ -1,0 +1,124 @@
+//! What an image's manifest and configuration say of its layers: how each is to be read, and what must come out.
+
+use crate::bundle::annotation::{self, ORAS_UNPACK, TITLE};
+use crate::bundle::{Index, IndexError};
+use crate::content::Open;
+use crate::digest::Digest;
+use crate::manifest::{Annotations, Descriptor, ImageConfig, ImageManifest, Manifest, RawManifest, media_type};
+
+use super::error::Error;
+
+/// The largest configuration that is read, in bytes.
+const MAX_CONFIG_SIZE: u64 = 8 * 1024 * 1024;
+
+/// A layer, and how to read it.
+pub(super) struct Layer {
+    pub(super) descriptor: Descriptor,
+    pub(super) form: Form,
+}
+
+/// What a layer is.
+pub(super) enum Form {
+    /// A bundle's.
+    Bundle { index: Index, diff_id: Digest },
+    /// A changeset of an image (image-spec v1.1.1, layer.md), or, without a diff ID, an archive in an artifact.
+    Changeset { diff_id: Option<Digest> },
+    /// What ORAS makes of a directory: an archive of what goes below this path.
+    Directory { title: String },
+    /// One file.
+    File { title: String },
+}
+
+/// An image.
+pub(super) struct Image {
+    pub(super) layers: Vec<Layer>,
+    /// How many bytes have been read to find that out.
+    pub(super) fetched: u64,
+}
+
+impl Image {
+    /// Whether this is a bundle and nothing else.
+    pub(super) fn is_bundle(&self) -> bool {
+        self.layers.iter().all(|layer| matches!(layer.form, Form::Bundle { .. }))
+    }
+}
+
+/// Reads the configuration of an image, and decides how to read its layers.
+pub(super) async fn inspect(source: &dyn Open, manifest: &RawManifest) -> Result<Image, Error> {
+    let Manifest::Image(image) = manifest.manifest() else { return Err(Error::Index(manifest.digest())) };
+    let is_image = matches!(&image.config.media_type[..], media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
+    let has_archive = image.layers.iter().any(|layer| is_archive(&layer.media_type) || is_ours(layer));
+    let config = if is_image && has_archive { Some(read_config(source, image).await?) } else { None };
+    let fetched = if config.is_some() { image.config.size } else { 0 };
+    let mut layers = Vec::new();
+    for (number, descriptor) in image.layers.iter().enumerate() {
+        let annotations = match &config {
+            Some(config) if manifest.media_type() == media_type::DOCKER_MANIFEST => labels(config, number),
+            _ => descriptor.annotations.clone(),
+        };
+        let diff_id = config.as_ref().map(|config| config.rootfs.diff_ids[number]);
+        if let Some(form) = form(descriptor, &annotations, diff_id)? {
+            layers.push(Layer { descriptor: descriptor.clone(), form });
+        }
+    }
+    Ok(Image { layers, fetched })
+}
+
+/// Decides how to read a layer; an artifact's empty one is not read at all.
+fn form(descriptor: &Descriptor, annotations: &Annotations, diff_id: Option<Digest>) -> Result<Option<Form>, Error> {
+    let layer = descriptor.digest;
+    let wrong = |problem| Error::Annotations { layer, problem };
+    if let Some(index) = Index::of_layer(annotations, descriptor.size).map_err(wrong)? {
+        let diff_id =
+            diff_id.ok_or_else(|| wrong(IndexError::Missing("diff ID, for want of an image configuration")))?;
+        return Ok(Some(Form::Bundle { index, diff_id }));
+    }
+    let title = descriptor.annotations.get(TITLE).filter(|title| !title.is_empty());
+    Ok(match title {
+        _ if diff_id.is_some() && is_archive(&descriptor.media_type) => Some(Form::Changeset { diff_id }),
+        Some(title) if descriptor.annotations.get(ORAS_UNPACK).is_some_and(|unpack| unpack == "true") => {
+            Some(Form::Directory { title: title.clone() })
+        }
+        _ if is_archive(&descriptor.media_type) => Some(Form::Changeset { diff_id: None }),
+        Some(title) => Some(Form::File { title: title.clone() }),
+        None if descriptor.media_type == media_type::OCI_EMPTY => None,
+        None => return Err(Error::MediaType { layer, media_type: descriptor.media_type.clone() }),
+    })
+}
+
+fn is_ours(layer: &Descriptor) -> bool {
+    layer.annotations.contains_key(annotation::FORMAT)
+}
+
+/// Whether this is the media type of a tar archive: OCI's and Docker's layers, those that may not be distributed among
+/// them, and the many that others have made up in their likeness.
+fn is_archive(media_type: &str) -> bool {
+    let suffixes = [".tar", ".tar+gzip", ".tar.gzip", ".tar+zstd", ".tar.zstd", "/x-tar", "/x-gtar", "/tar+gzip"];
+    suffixes.iter().any(|suffix| media_type.ends_with(suffix))
+}
+
+async fn read_config(source: &dyn Open, image: &ImageManifest) -> Result<ImageConfig, Error> {
+    let digest = image.config.digest;
+    let wrong = |problem: String| Error::Config { digest, problem };
+    if image.config.size > MAX_CONFIG_SIZE {
+        let size = image.config.size;
+        return Err(wrong(format!("has {size} bytes, more than the {MAX_CONFIG_SIZE} that are allowed")));
+    }
+    let bytes = source.open(&image.config).await?.read_all().await?;
+    let config: ImageConfig =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not one of an image: {error}")))?;
+    let (found, expected) = (config.rootfs.diff_ids.len(), image.layers.len());
+    if found != expected {
+        return Err(wrong(format!("has {found} diff IDs, expected one for each of {expected} layers")));
+    }
+    Ok(config)
+}
+
+/// The labels that stand for the annotations of a layer.
+fn labels(config: &ImageConfig, layer: usize) -> Annotations {
+    let labels = config.config.as_ref().and_then(|config| config.labels.as_ref());
+    [annotation::FORMAT, annotation::ENTRIES, annotation::MEMBERS]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), labels?.get(&annotation::label(key, layer))?.clone())))
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! Layers of any origin: whatever they are compressed with, what is in them is shown to a view.
+//!
+//! The layers of bundles are read by `bundle`, which is stricter.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use zstd::stream::read::Decoder;
+
+use super::Limits;
+use super::archive::Archive;
+use super::diff_id::DiffId;
+use super::error::{Fault, shown};
+use super::feed::Feed;
+use super::item::{Contents, Item, Kind, Piece};
+use super::place::names;
+use super::view::View;
+use crate::digest::Digest;
+
+/// How many tar bytes are decompressed at once.
+const BUFFER: usize = 256 * 1024;
+/// The largest window of a zstd frame, as a power of two: that of the `zstd` program, and as much memory.
+const MAX_WINDOW: u32 = 27;
+/// How many bytes an entry may have in an archive beside its contents, on average.
+const HEAD_PER_ENTRY: u64 = 4096;
+
+/// Reads the tar archive in `feed` whole, which may be in gzip, in zstd, or plain: its first bytes say. All entries have
+/// to be below the directory `within`.
+pub(super) fn read(
+    feed: &mut Feed,
+    within: &[&[u8]],
+    diff_id: Option<Digest>,
+    limits: Limits,
+    view: &mut View<'_>,
+) -> Result<(), Fault> {
+    let mut archive = Archive::new(Tar::new(feed, diff_id, limits)?);
+    while let Some(item) = archive.next_item()? {
+        if !within.is_empty() && !names(&item.path)?.starts_with(within) {
+            let problem = "is not in the directory that the layer's title names";
+            return Err(Fault::Name { path: shown(&item.path), problem });
+        }
+        view.apply(&item, &mut archive)?;
+    }
+    let found = archive.into_inner().finish()?;
+    match (diff_id, found) {
+        (Some(expected), Some(found)) if expected != found => Err(Fault::DiffId { expected, found }),
+        _ => feed.finish(),
+    }
+}
+
+/// Reads the one file that is in `feed`, and that goes to `path`.
+pub(super) fn read_file(feed: &mut Feed, path: &str, size: u64, view: &mut View<'_>) -> Result<(), Fault> {
+    let item = Item { path: path.as_bytes().to_vec(), mode: 0o644, kind: Kind::File { size } };
+    view.apply(&item, &mut Whole { feed, taken: 0 })?;
+    feed.finish()
+}
+
+/// A blob that is a file.
+struct Whole<'a> {
+    feed: &'a mut Feed,
+    taken: usize,
+}
+
+impl Contents for Whole<'_> {
+    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+        self.feed.consume(std::mem::take(&mut self.taken));
+        let bytes = self.feed.fill_buf()?;
+        self.taken = bytes.len();
+        Ok(if bytes.is_empty() { Piece::End } else { Piece::Data(bytes) })
+    }
+}
+
+/// The bytes of a tar archive, as they come out of whatever they are compressed with.
+struct Tar<'a> {
+    decoder: Box<dyn Read + 'a>,
+    diff_id: Option<DiffId>,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// How many more bytes there may be.
+    left: u64,
+    limit: u64,
+}
+
+impl<'a> Tar<'a> {
+    fn new(feed: &'a mut Feed, diff_id: Option<Digest>, limits: Limits) -> Result<Self, Fault> {
+        let mut front = Vec::new();
+        feed.by_ref().take(4).read_to_end(&mut front)?;
+        let is_gzip = front.starts_with(&[0x1f, 0x8b]);
+        let is_zstd = front == [0x28, 0xb5, 0x2f, 0xfd];
+        let whole = io::Cursor::new(front).chain(feed);
+        let decoder: Box<dyn Read + 'a> = if is_gzip {
+            Box::new(MultiGzDecoder::new(whole))
+        } else if is_zstd {
+            let mut decoder = Decoder::with_buffer(whole)?;
+            decoder.window_log_max(MAX_WINDOW)?;
+            Box::new(decoder)
+        } else {
+            Box::new(whole)
+        };
+        let limit = limits.bytes.saturating_add(limits.entries.saturating_mul(HEAD_PER_ENTRY));
+        let diff_id = diff_id.map(|expected| DiffId::new(expected.algorithm())).transpose()?;
+        Ok(Self { decoder, diff_id, buffer: vec![0; BUFFER], start: 0, end: 0, left: limit, limit })
+    }
+
+    /// Reads what is left, and returns the diff ID, if one was asked for.
+    fn finish(mut self) -> Result<Option<Digest>, Fault> {
+        loop {
+            let length = self.fill_buf()?.len();
+            if length == 0 {
+                return Ok(self.diff_id.map(DiffId::finish).transpose()?);
+            }
+            self.consume(length);
+        }
+    }
+}
+
+impl BufRead for Tar<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            self.end = self.decoder.read(&mut self.buffer)?;
+            self.left = self.left.checked_sub(self.end as u64).ok_or_else(|| {
+                io::Error::other(format!("it decompresses to more than the {} bytes that are allowed", self.limit))
+            })?;
+            if let Some(diff_id) = &mut self.diff_id {
+                diff_id.update(&self.buffer[..self.end]);
+            }
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.start += amount;
+    }
+}
+
+impl Read for Tar<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let length = available.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&available[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}

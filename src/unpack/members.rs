@@ -1,0 +1,181 @@
+//! The gzip members of a bundle's layer, one after the other, held to what the format allows of each.
+//!
+//! Where a member has to begin and end is for `bundle` to say; here it is only noticed.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::{Crc, Decompress, FlushDecompress, Status};
+
+use super::diff_id::DiffId;
+use super::error::Fault;
+use super::feed::Feed;
+use crate::bundle::{END_OF_ARCHIVE, MAX_MEMBER};
+use crate::digest::{Algorithm, Digest, Hasher};
+
+/// The header of every member: no flags, no time, system unknown.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+/// How many tar bytes a member has at most: the last one has the end of the archive, too.
+const MAX_TAR_SIZE: u64 = MAX_MEMBER + END_OF_ARCHIVE.len() as u64;
+/// How many tar bytes are decompressed at once.
+const BUFFER: usize = 256 * 1024;
+
+/// Reads the tar bytes of one member until it ends, which looks like the end of a file; [`Members::begin`] goes on.
+pub(super) struct Members<'a> {
+    feed: &'a mut Feed,
+    diff_id: DiffId,
+    inflate: Decompress,
+    buffer: Vec<u8>,
+    /// What of the buffer has not been read yet.
+    start: usize,
+    end: usize,
+    /// The number of the member and where it begins in the layer.
+    member: u64,
+    offset: u64,
+    /// How many of its tar bytes have been decompressed.
+    tar_size: u64,
+    hasher: Hasher,
+    crc: Crc,
+    ended: bool,
+}
+
+/// A member that has been read to its end.
+pub(super) struct Done {
+    pub(super) size: u64,
+    pub(super) tar_size: u64,
+    pub(super) digest: Digest,
+}
+
+impl<'a> Members<'a> {
+    /// A reader of the members at the front of `feed`, none of which has begun, and of the diff ID that they add up to.
+    pub(super) fn new(feed: &'a mut Feed, diff_id: DiffId) -> Self {
+        Self {
+            feed,
+            diff_id,
+            inflate: Decompress::new(false),
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            member: 0,
+            offset: 0,
+            tar_size: 0,
+            hasher: Hasher::new(Algorithm::Sha256),
+            crc: Crc::new(),
+            ended: true,
+        }
+    }
+
+    /// Begins the next member.
+    pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        self.offset = self.feed.position();
+        let mut header = [0; HEADER.len()];
+        self.feed.read_exact(&mut header).map_err(|error| self.broken(error))?;
+        if header != HEADER {
+            return Err(self.fault("has not the gzip header that it should have"));
+        }
+        self.inflate.reset(false);
+        self.crc.reset();
+        self.tar_size = 0;
+        self.ended = false;
+        Ok(())
+    }
+
+    /// Says that the member has been read to its end, and what it was.
+    pub(super) fn done(&mut self) -> Done {
+        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
+        self.member += 1;
+        Done { size: self.feed.position() - self.offset, tar_size: self.tar_size, digest: hasher.finish() }
+    }
+
+    /// How many tar bytes of this member have been read.
+    pub(super) fn position(&self) -> u64 {
+        self.tar_size - (self.end - self.start) as u64
+    }
+
+    /// How many bytes of the layer have been read.
+    pub(super) fn layer_position(&self) -> u64 {
+        self.feed.position()
+    }
+
+    /// The diff ID of all that was read.
+    pub(super) fn finish(self) -> Result<Digest, Fault> {
+        Ok(self.diff_id.finish()?)
+    }
+
+    pub(super) fn fault(&self, problem: impl Into<String>) -> Fault {
+        Fault::Member { member: self.member, offset: self.offset, problem: problem.into() }
+    }
+
+    fn broken(&self, error: io::Error) -> Fault {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.fault("breaks off where the layer ends"),
+            _ => Fault::Read(error),
+        }
+    }
+
+    /// Decompresses until the buffer is full or the member ends.
+    fn fill(&mut self) -> Result<(), Fault> {
+        (self.start, self.end) = (0, 0);
+        while self.end < self.buffer.len() && !self.ended {
+            let input = self.feed.fill_buf()?;
+            if input.is_empty() {
+                return Err(self.fault("breaks off where the layer ends"));
+            }
+            let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self.inflate.decompress(input, &mut self.buffer[self.end..], FlushDecompress::None);
+            let (read, written) = (self.inflate.total_in() - read, self.inflate.total_out() - written);
+            self.feed.consume(read as usize);
+            self.end += written as usize;
+            match status {
+                Ok(Status::StreamEnd) => self.ended = true,
+                Ok(_) if read + written > 0 => {}
+                Ok(_) | Err(_) => return Err(self.fault("is not valid deflate")),
+            }
+        }
+        self.filled()
+    }
+
+    /// Sees to what was decompressed.
+    fn filled(&mut self) -> Result<(), Fault> {
+        let bytes = &self.buffer[..self.end];
+        self.tar_size += bytes.len() as u64;
+        if self.tar_size > MAX_TAR_SIZE {
+            return Err(self.fault(format!("decompresses to more than {MAX_MEMBER} bytes")));
+        }
+        self.hasher.update(bytes);
+        self.crc.update(bytes);
+        self.diff_id.update(bytes);
+        if self.ended {
+            let mut trailer = [0; 8];
+            self.feed.read_exact(&mut trailer).map_err(|error| self.broken(error))?;
+            // A member is far smaller than the 4 GiB at which gzip begins to count anew.
+            let expected = u64::from(self.crc.sum()) | self.tar_size << 32;
+            if u64::from_le_bytes(trailer) != expected {
+                return Err(self.fault("has not the checksum or the length that it should have"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BufRead for Members<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.end && !self.ended {
+            self.fill().map_err(io::Error::other)?;
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.start += amount;
+    }
+}
+
+impl Read for Members<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let length = available.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&available[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}

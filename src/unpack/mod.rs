@@ -1,0 +1,210 @@
+//! Unpacking: a bundle, or any other OCI or Docker image, becomes a directory; or a list of what would be in it.
+//!
+//! [`unpack`] fills a hidden directory beside the target and renames it once everything has been verified: all or
+//! nothing. [`list`] reads the same way and writes nothing.
+//!
+//! A blob's bytes go one way: `feed` brings them, verified, to a thread of their own; `bundle` and `members`, or `layer`
+//! and `archive`, make items of them; `view` decides what is where; and `writer` makes it so. Which image to unpack, and
+//! where its blobs come from, is left to the caller.
+
+mod archive;
+mod bundle;
+mod diff_id;
+mod error;
+mod feed;
+mod image;
+mod item;
+mod layer;
+mod members;
+mod pax;
+mod place;
+mod staging;
+mod view;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use error::{Error, Fault};
+
+use self::feed::Feed;
+use self::image::{Form, Image};
+use self::item::{Nowhere, Sink};
+use self::place::{Place, names};
+use self::staging::Staging;
+use self::view::{Node, NodeKind, Rules, View};
+use self::writer::Writer;
+use crate::bundle::Links;
+use crate::content::{self, ErrorKind, Observer, Open};
+use crate::manifest::{Descriptor, RawManifest};
+
+/// How much an image may unpack to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many entries its archives may have together.
+    pub entries: u64,
+    /// How many bytes its files may have together, holes among them.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries: 1_000_000, bytes: 64 * 1024 * 1024 * 1024 }
+    }
+}
+
+/// How to unpack.
+#[derive(Clone)]
+pub struct UnpackOptions {
+    /// How much is too much.
+    pub limits: Limits,
+    /// Who sees how it goes on.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for UnpackOptions {
+    fn default() -> Self {
+        Self { limits: Limits::default(), observer: Arc::new(()) }
+    }
+}
+
+/// What was unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// The directory.
+    pub directory: PathBuf,
+    /// How many regular files it has.
+    pub files: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+    /// How many bytes were read from the source, not counting the manifest.
+    pub bytes_fetched: u64,
+}
+
+/// What is at a path of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The path, relative to the top.
+    pub path: PathBuf,
+    /// The permission bits.
+    pub mode: u32,
+    /// What is there.
+    pub kind: ListedKind,
+}
+
+/// What is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// How many bytes it has.
+        size: u64,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// What it points to, verbatim.
+        target: PathBuf,
+    },
+}
+
+/// Unpacks the image that `manifest` describes to `target`, which must not exist or be an empty directory; directories
+/// on the way to it are made. Layers are applied as image-spec v1.1.1, layer.md, says; modes are set exactly, set-uid,
+/// set-gid and sticky bits are dropped, files belong to whoever runs this, and their times are now.
+///
+/// Dropping the future stops the work; what was written is removed by the thread that wrote it, for which the runtime
+/// waits when it is dropped.
+///
+/// # Errors
+/// [`Error`] says what is wrong, naming the entry; nothing is left at the target or beside it.
+pub async fn unpack(
+    source: &dyn Open,
+    manifest: &RawManifest,
+    target: &Path,
+    options: &UnpackOptions,
+) -> Result<Unpacked, Error> {
+    let image = image::inspect(source, manifest).await?;
+    let target = target.to_owned();
+    run(source, image, options, move |image, limits, feed| {
+        let staging = Staging::new(&target)?;
+        let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
+        let nodes = read(image, limits, feed, &mut writer)?;
+        feed.check().map_err(Error::local("finish", &target))?;
+        staging.publish()?;
+        let (mut files, mut bytes) = (0, 0);
+        for node in nodes.values() {
+            if let NodeKind::File { size } = node.kind {
+                files += 1;
+                bytes += size;
+            }
+        }
+        let fetched = image.layers.iter().fold(image.fetched, |sum, layer| sum + layer.descriptor.size);
+        Ok(Unpacked { directory: target, files, bytes, bytes_fetched: fetched })
+    })
+    .await
+}
+
+/// What [`unpack`] would make, in order: depth-first, names byte by byte. Everything is read and verified as it is there.
+///
+/// # Errors
+/// Those of [`unpack`], but for what only a file system can find wrong.
+pub async fn list(source: &dyn Open, manifest: &RawManifest, options: &UnpackOptions) -> Result<Vec<Listed>, Error> {
+    let image = image::inspect(source, manifest).await?;
+    let nodes = run(source, image, options, |image, limits, feed| read(image, limits, feed, &mut Nowhere)).await?;
+    Ok(nodes.into_iter().map(|(place, node)| listed(&place, node)).collect())
+}
+
+fn listed(place: &Place, node: Node) -> Listed {
+    let kind = match node.kind {
+        NodeKind::Directory => ListedKind::Directory,
+        NodeKind::File { size } => ListedKind::File { size },
+        NodeKind::Symlink { target } => ListedKind::Symlink { target: place::path_of(&target) },
+    };
+    Listed { path: place.to_path(), mode: node.mode, kind }
+}
+
+/// Runs `work` on a thread of its own, and feeds it the image's layers. Its error is what counts unless the source
+/// failed first.
+async fn run<T: Send + 'static>(
+    source: &dyn Open,
+    image: Image,
+    options: &UnpackOptions,
+    work: impl FnOnce(&Image, Limits, &mut Feed) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let blobs: Vec<Descriptor> = image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+    let (sender, mut feed, _stop) = feed::channel();
+    let limits = options.limits;
+    let worker = tokio::task::spawn_blocking(move || work(&image, limits, &mut feed));
+    let sent = feed::feed(source, &blobs, &*options.observer, sender).await;
+    let done = worker.await.map_err(|error| content::Error::new(ErrorKind::Local, error));
+    sent?;
+    done?
+}
+
+/// Reads all layers, the lowest first, and makes what comes out in `sink`.
+fn read(image: &Image, limits: Limits, feed: &mut Feed, sink: &mut dyn Sink) -> Result<BTreeMap<Place, Node>, Error> {
+    let mut view = View::new(sink, limits);
+    let mut links = Links::default();
+    for layer in &image.layers {
+        let fault = |fault| Error::Layer { layer: layer.descriptor.digest, fault };
+        view.begin(Rules {
+            whiteouts: matches!(layer.form, Form::Changeset { .. }),
+            unique: image.is_bundle() || matches!(layer.form, Form::File { .. }),
+        });
+        match &layer.form {
+            Form::Bundle { index, diff_id } => bundle::read(feed, index, *diff_id, &mut links, &mut view),
+            Form::Changeset { diff_id } => layer::read(feed, &[], *diff_id, limits, &mut view),
+            Form::Directory { title } => {
+                names(title.as_bytes()).and_then(|within| layer::read(feed, &within, None, limits, &mut view))
+            }
+            Form::File { title } => layer::read_file(feed, title, layer.descriptor.size, &mut view),
+        }
+        .map_err(fault)?;
+    }
+    if image.is_bundle() {
+        links.check()?;
+    }
+    Ok(view.finish()?)
+}

@@ -1,0 +1,179 @@
+//! Where an image is unpacked before it gets its name: a hidden directory beside the target, which is gone unless all
+//! went well.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use super::error::Error;
+
+/// How much of the target's name is in that of the hidden directory: file systems have no names over 255 bytes.
+const MAX_NAME: usize = 200;
+
+/// A hidden directory beside a target. Dropped, it is removed with all that is in it.
+pub(super) struct Staging {
+    parent: Dir,
+    /// Directories that were made for the target to be in, the deepest first.
+    made: Vec<PathBuf>,
+    /// The name of the hidden directory in `parent`, until it has the target's.
+    name: Option<OsString>,
+    target: PathBuf,
+    target_name: OsString,
+}
+
+impl Staging {
+    /// Makes a directory, on the target's file system, that only this user can enter. The target must not exist or be an
+    /// empty directory.
+    pub(super) fn new(target: &Path) -> Result<Self, Error> {
+        // Where the target is reached through links, or is called `.`, its own name is another.
+        let path = match fs::canonicalize(target) {
+            Ok(path) if is_empty(&path) => path,
+            Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(target).is_err() => {
+                target.to_owned()
+            }
+            Ok(_) => return Err(Error::Occupied(target.to_owned())),
+            Err(error) => return Err(Error::local("unpack to", target)(error)),
+        };
+        let Some(target_name) = path.file_name().map(OsStr::to_owned) else {
+            return Err(Error::Occupied(target.to_owned()));
+        };
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let made = make_directories(parent)?;
+        let opened = Dir::open_ambient_dir(parent, ambient_authority());
+        let opened = opened.and_then(|opened| Ok((opened, hidden(parent, &target_name)?)));
+        match opened {
+            Ok((parent, name)) => Ok(Self { parent, made, name: Some(name), target: target.to_owned(), target_name }),
+            Err(error) => {
+                remove_directories(&made);
+                Err(Error::local("make a directory beside", target)(error))
+            }
+        }
+    }
+
+    /// The hidden directory.
+    pub(super) fn open(&self) -> Result<Dir, Error> {
+        let name = self.name.as_deref().unwrap_or_default();
+        self.parent.open_dir(name).map_err(Error::local("open the directory beside", &self.target))
+    }
+
+    /// Gives the hidden directory its name, in place of the empty directory that may be there.
+    pub(super) fn publish(mut self) -> Result<(), Error> {
+        let top = self.open()?;
+        let mode = fs::Permissions::from_mode(0o755);
+        let set = reopen(&top).and_then(|top| top.into_std_file().set_permissions(mode));
+        set.map_err(Error::local("set the mode of", &self.target))?;
+        let name = self.name.as_deref().unwrap_or_default();
+        match self.parent.rename(name, &self.parent, &self.target_name) {
+            Ok(()) => {
+                self.name = None;
+                Ok(())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory) => {
+                Err(Error::Occupied(self.target.clone()))
+            }
+            Err(error) => Err(Error::local("rename a directory to", &self.target)(error)),
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // There is nobody left to tell, and what is left is hidden and only this user's.
+            let _ = remove(&self.parent, name);
+            remove_directories(&self.made);
+        }
+    }
+}
+
+fn is_empty(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Makes a directory and those that it is in, and returns the new ones, the deepest first.
+fn make_directories(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err();
+    let missing: Vec<PathBuf> = path.ancestors().take_while(missing).map(Path::to_owned).collect();
+    match fs::create_dir_all(path) {
+        Ok(()) => Ok(missing),
+        Err(error) => {
+            remove_directories(&missing);
+            Err(Error::local("make directory", path)(error))
+        }
+    }
+}
+
+/// Removes directories that are empty; one that has been put to use meanwhile stays.
+fn remove_directories(paths: &[PathBuf]) {
+    for path in paths {
+        let _ = fs::remove_dir(path);
+    }
+}
+
+/// Makes a directory with a name of its own that only this user can enter.
+fn hidden(parent: &Path, target_name: &OsStr) -> io::Result<OsString> {
+    let mut prefix = OsString::from(".");
+    if target_name.len() <= MAX_NAME {
+        prefix.push(target_name);
+        prefix.push(".");
+    }
+    prefix.push("bndlr-");
+    let private = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
+    let made = tempfile::Builder::new().prefix(&prefix).make_in(parent, private)?;
+    let ((), path) = made.keep().map_err(|error| error.error)?;
+    path.file_name().map(OsStr::to_owned).ok_or_else(|| io::Error::other("a new directory has no name"))
+}
+
+/// A handle of the same directory that can change its mode.
+fn reopen(dir: &Dir) -> io::Result<Dir> {
+    dir.open(".").map(|file| Dir::from_std_file(file.into_std()))
+}
+
+/// Removes a directory with all that is in it, however deep: the handles that are open at once do not grow with that.
+fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
+    let mut at = PathBuf::from(name);
+    loop {
+        let dir = open_to_empty(parent, &at)?;
+        if let Some(below) = remove_files(&dir)? {
+            at.push(below);
+            continue;
+        }
+        parent.remove_dir(&at)?;
+        if !at.pop() || at.as_os_str().is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Opens a directory, and lets its owner change what is in it if its mode does not.
+fn open_to_empty(parent: &Dir, path: &Path) -> io::Result<Dir> {
+    let dir = parent.open_dir(path)?;
+    let opened = reopen(&dir).or_else(|_| {
+        parent.set_permissions(path, cap_std::fs::Permissions::from_std(fs::Permissions::from_mode(0o700)))?;
+        reopen(&dir)
+    })?;
+    if dir.dir_metadata()?.permissions().readonly() {
+        opened.try_clone()?.into_std_file().set_permissions(fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(opened)
+}
+
+/// Removes the files in a directory, and returns the first directory in it that is met.
+fn remove_files(dir: &Dir) -> io::Result<Option<OsString>> {
+    for entry in dir.entries()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            return Ok(Some(entry.file_name()));
+        }
+        entry.remove_file()?;
+    }
+    Ok(None)
+}

@@ -1,0 +1,145 @@
+//! The sink that makes files: everything through handles of directories, nothing by a path from the outside.
+//!
+//! Each name is made anew and never opened where something is, so no link is ever followed. A name that is there
+//! although the view has none of that spelling is one that the file system does not tell from another.
+
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use rustix::fs::OFlags;
+
+use super::error::Fault;
+use super::item::{Contents, Piece, Sink};
+use super::place::Place;
+
+/// Makes things below a directory that belongs to nobody else.
+pub(super) struct Writer {
+    top: Dir,
+    /// The directory that the last thing went to, and its place.
+    current: Option<(Place, Dir)>,
+    /// The permission bits that new files and directories do not get although they are asked for.
+    withheld: u32,
+}
+
+impl Writer {
+    /// A writer below `top`, which has to be empty.
+    pub(super) fn new(top: Dir) -> io::Result<Self> {
+        // What the umask, or the file system, takes from the permissions of a new file.
+        let file = top.open_with("probe", OpenOptions::new().write(true).create_new(true).mode(0o777))?;
+        let withheld = !file.metadata()?.permissions().mode() & 0o777;
+        top.remove_file("probe")?;
+        Ok(Self { top, current: None, withheld })
+    }
+
+    /// The directory that `place` is in.
+    fn parent(&mut self, place: &Place) -> Result<&Dir, Fault> {
+        let parent = place.parent();
+        let dir = match self.current.take() {
+            Some((current, dir)) if current == parent => dir,
+            Some((current, dir)) if !parent.is_top() && current == parent.parent() => {
+                open(&dir, parent.name()).map_err(local("open", &parent))?
+            }
+            _ if parent.is_top() => self.top.try_clone().map_err(local("open", &parent))?,
+            _ => open(&self.top, parent.to_path().as_os_str()).map_err(local("open", &parent))?,
+        };
+        Ok(&self.current.insert((parent, dir)).1)
+    }
+}
+
+/// Opens a directory, not a link to one.
+fn open(dir: &Dir, path: &OsStr) -> io::Result<Dir> {
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits();
+    let file = dir.open_with(path, OpenOptions::new().read(true).custom_flags(flags.cast_signed()))?;
+    Ok(Dir::from_std_file(file.into_std()))
+}
+
+fn local(what: &'static str, place: &Place) -> impl FnOnce(io::Error) -> Fault {
+    let path = place.to_string();
+    move |source| Fault::Local { what, path, source }
+}
+
+/// As [`local`], for names that the view says are free.
+fn made(what: &'static str, place: &Place) -> impl FnOnce(io::Error) -> Fault {
+    let path = place.to_string();
+    move |source| match source.kind() {
+        ErrorKind::AlreadyExists => Fault::Collision(path),
+        _ => Fault::Local { what, path, source },
+    }
+}
+
+impl Sink for Writer {
+    fn directory(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {
+        let (withheld, name) = (self.withheld, place.name());
+        let dir = self.parent(place)?;
+        dir.create_dir_with(name, DirBuilder::new().mode(mode)).map_err(made("make directory", place))?;
+        if mode & withheld == 0 { Ok(()) } else { self.set_mode(place, mode) }
+    }
+
+    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+        let (withheld, name) = (self.withheld, place.name());
+        let dir = self.parent(place)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(mode);
+        let mut file = dir.open_with(name, &options).map_err(made("create", place))?;
+        write(&mut file, place, contents)?;
+        if mode & withheld == 0 {
+            return Ok(());
+        }
+        file.set_permissions(Permissions::from_mode(mode)).map_err(local("set the mode of", place))
+    }
+
+    fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
+        let dir = self.parent(place)?;
+        dir.symlink_contents(OsStr::from_bytes(target), place.name()).map_err(made("make link", place))
+    }
+
+    fn hard_link(&mut self, place: &Place, original: &Place) -> Result<(), Fault> {
+        let from = match original.parent() {
+            parent if parent.is_top() => self.top.try_clone(),
+            parent => open(&self.top, parent.to_path().as_os_str()),
+        };
+        let from = from.map_err(local("open the directory of", original))?;
+        let dir = self.parent(place)?;
+        from.hard_link(original.name(), dir, place.name()).map_err(made("make hard link", place))
+    }
+
+    fn remove(&mut self, place: &Place, is_directory: bool) -> Result<(), Fault> {
+        let dir = self.parent(place)?;
+        let removed = if is_directory { dir.remove_dir(place.name()) } else { dir.remove_file(place.name()) };
+        removed.map_err(local("remove", place))
+    }
+
+    fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {
+        let set = |dir: &Dir| {
+            let opened = open(dir, place.name())?;
+            opened.into_std_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+        };
+        set(self.parent(place)?).map_err(local("set the mode of", place))
+    }
+}
+
+/// Writes the contents, and leaves holes where they have some.
+fn write(file: &mut File, place: &Place, contents: &mut dyn Contents) -> Result<(), Fault> {
+    let mut hole = false;
+    loop {
+        match contents.next()? {
+            Piece::Data(bytes) => {
+                file.write_all(bytes).map_err(local("write", place))?;
+                hole = false;
+            }
+            Piece::Hole(size) => {
+                let size = i64::try_from(size).map_err(io::Error::other).map_err(local("write", place))?;
+                file.seek(SeekFrom::Current(size)).map_err(local("write", place))?;
+                hole = true;
+            }
+            Piece::End => break,
+        }
+    }
+    if hole {
+        let end = file.stream_position().map_err(local("write", place))?;
+        file.set_len(end).map_err(local("write", place))?;
+    }
+    Ok(())
+}
