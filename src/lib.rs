@@ -18,9 +18,11 @@
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
+//! | [`server`] | a registry: the distribution API over a storage |
 
 pub mod content;
 pub mod digest;
 pub mod manifest;
 pub mod protocol;
 pub mod reference;
+pub mod server;

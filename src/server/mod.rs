@@ -1,0 +1,3 @@
+//! A registry: the distribution API over a [`storage`].
+
+pub mod storage;

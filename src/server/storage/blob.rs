@@ -1,0 +1,64 @@
+//! A blob that has been opened.
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::BoxError;
+use crate::content::read_file;
+
+/// A blob that has been opened: its size, and its bytes from wherever they are wanted.
+#[derive(Debug)]
+pub struct Blob {
+    size: u64,
+    bytes: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(Bytes),
+    File(Arc<File>),
+}
+
+impl Blob {
+    /// A blob in memory.
+    #[must_use]
+    pub fn of_bytes(bytes: Bytes) -> Self {
+        Self { size: bytes.len() as u64, bytes: Source::Memory(bytes) }
+    }
+
+    /// A blob that is all of a file, which nobody changes.
+    ///
+    /// # Errors
+    /// When the file's size cannot be found out.
+    pub fn of_file(file: File) -> std::io::Result<Self> {
+        Ok(Self { size: file.metadata()?.len(), bytes: Source::File(Arc::new(file)) })
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes of `range`, which lies within the blob, in chunks of bounded size. They are not verified: whoever
+    /// fetches them knows the digest and checks the whole.
+    #[must_use]
+    pub fn read(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, BoxError>> {
+        let range = range.start.min(self.size)..range.end.min(self.size);
+        match &self.bytes {
+            // Content in memory has a size that fits into `usize`.
+            Source::Memory(bytes) => {
+                let part = bytes.slice(range.start as usize..(range.end as usize).max(range.start as usize));
+                stream::iter([Ok(part)]).boxed()
+            }
+            Source::File(file) => {
+                let length = range.end.saturating_sub(range.start);
+                read_file(Arc::clone(file), range.start, length).map_err(Into::into).boxed()
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What an upload session has received: a file whose size is the offset, and its digest as far as it is known.
+//!
+//! The file is locked by whoever writes to it, across processes. The state of the digest does not leave the process:
+//! another one that goes on with a session computes it from the file when the upload is finished.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::super::{Error, SessionId};
+use super::durable;
+use crate::digest::{Algorithm, Digest, Hasher, Mismatch};
+
+/// How many bytes are read at once when a file is read again for its digest.
+const BUFFER: usize = 256 * 1024;
+/// How many sessions the process remembers the state of the digest of; others are read again.
+const MAX_REMEMBERED: usize = 4096;
+
+/// The state of the digests of the upload sessions that this process has written to.
+#[derive(Default)]
+pub(super) struct Hashers(Mutex<HashMap<SessionId, Progress>>);
+
+/// A digest as far as it has been computed.
+struct Progress {
+    hasher: Hasher,
+    algorithm: Algorithm,
+    /// How many bytes it has seen.
+    seen: u64,
+}
+
+impl Progress {
+    fn new(algorithm: Algorithm) -> Self {
+        Self { hasher: Hasher::new(algorithm), algorithm, seen: 0 }
+    }
+}
+
+impl Hashers {
+    /// Begins the digest of a new session.
+    pub(super) fn begin(&self, session: &SessionId, algorithm: Algorithm) {
+        self.remember(session, Progress::new(algorithm));
+    }
+
+    fn remember(&self, session: &SessionId, progress: Progress) {
+        let mut sessions = self.sessions();
+        if sessions.len() >= MAX_REMEMBERED
+            && let Some(any) = sessions.keys().next().cloned()
+        {
+            sessions.remove(&any);
+        }
+        sessions.insert(session.clone(), progress);
+    }
+
+    fn take(&self, session: &SessionId) -> Option<Progress> {
+        self.sessions().remove(session)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Progress>> {
+        // Insertions and removals only: a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An upload session that nobody else can write to, in this process or in another, until this is dropped.
+pub(super) struct Upload {
+    session: SessionId,
+    path: PathBuf,
+    file: File,
+    size: u64,
+    progress: Option<Progress>,
+    hashers: Arc<Hashers>,
+}
+
+impl Upload {
+    /// Opens the session whose file is at `path`.
+    pub(super) fn open(hashers: Arc<Hashers>, session: SessionId, path: PathBuf) -> Result<Self, Error> {
+        let describe = || format!("open upload session {session}");
+        let file = match OpenOptions::new().read(true).append(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::UploadUnknown(session)),
+            result => result.map_err(Error::io(describe()))?,
+        };
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(Error::UploadBusy(session)),
+            Err(TryLockError::Error(error)) => return Err(Error::io(describe())(error)),
+            Ok(()) => {}
+        }
+        // Between opening and locking, the session may have ended, and the file may be a blob by now.
+        let opened = file.metadata().map_err(Error::io(describe()))?;
+        let is_current = fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (opened.dev(), opened.ino()));
+        if !is_current {
+            return Err(Error::UploadUnknown(session));
+        }
+        let size = opened.len();
+        let progress = hashers.take(&session).filter(|progress| progress.seen == size);
+        Ok(Self { session, path, file, size, progress, hashers })
+    }
+
+    /// How many bytes it has.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends `bytes`. After an error, some of them may be there.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all(bytes).map_err(Error::io(format_args!("write to upload session {}", self.session)))?;
+        self.size += bytes.len() as u64;
+        if let Some(progress) = &mut self.progress {
+            progress.hasher.update(bytes);
+            progress.seen = self.size;
+        }
+        Ok(())
+    }
+
+    /// Moves what was received to `content`, if that is its digest; else removes it.
+    pub(super) fn finish(mut self, digest: Digest, content: &Path) -> Result<(), Error> {
+        let what = format!("finish upload session {}", self.session);
+        let found = self.digest(digest.algorithm()).map_err(Error::io(&what))?;
+        if found != digest {
+            self.cancel()?;
+            return Err(Mismatch::Digest { expected: digest, found }.into());
+        }
+        self.file.sync_all().and_then(|()| durable::rename(&self.path, content)).map_err(Error::io(what))
+    }
+
+    /// Removes what was received.
+    pub(super) fn cancel(mut self) -> Result<(), Error> {
+        self.progress = None;
+        fs::remove_file(&self.path).map_err(Error::io(format_args!("cancel upload session {}", self.session)))
+    }
+
+    fn digest(&mut self, algorithm: Algorithm) -> io::Result<Digest> {
+        if let Some(progress) = self.progress.take().filter(|progress| progress.algorithm == algorithm) {
+            return Ok(progress.hasher.finish());
+        }
+        let mut hasher = Hasher::new(algorithm);
+        self.file.seek(SeekFrom::Start(0))?;
+        io::copy(&mut BufReader::with_capacity(BUFFER, &self.file), &mut hasher)?;
+        Ok(hasher.finish())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Before the file is closed, which lets the next one in.
+        if let Some(progress) = self.progress.take() {
+            self.hashers.remember(&self.session, progress);
+        }
+    }
+}
