@@ -1,3 +1,23 @@
-//! A registry: the distribution API over a [`storage`].
+//! A registry: the distribution API (distribution-spec v1.1.1) over a [`storage`].
+//!
+//! [`Server`] listens, and owns what concerns connections. [`Registry`] takes each request to the file of its resource:
+//! blobs, uploads, manifests, tags. Those say what a request means, and [`storage`] keeps what they are given. What a
+//! path or a range means is `protocol`'s; what a manifest is, `manifest`'s. Nothing here is global: a process can have
+//! as many servers as it likes.
 
+mod access;
+mod answer;
+mod blobs;
+mod hosts;
+mod idle;
+mod listener;
+mod manifests;
+mod registry;
+mod request;
 pub mod storage;
+mod tags;
+mod uploads;
+
+pub use answer::Body;
+pub use listener::{Running, Server};
+pub use registry::Registry;

@@ -1,0 +1,211 @@
+//! A registry that listens: connections, their limits, and how it stops.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::hosts::Hosts;
+use super::idle::{Busy, Idle};
+use super::registry::Registry;
+
+/// How long a client may take for the headers of a request, and between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long nothing may move on a connection.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How many connections are served at once; others wait to be accepted. Below the 1,024 open files that a process
+/// usually may have, because blobs are open files, too.
+const MAX_CONNECTIONS: usize = 512;
+/// How many requests a client may have open on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 64;
+/// How long running requests may take to end, once the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long to wait when the system cannot accept a connection, as when the process has too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A registry that listens on an address. It serves HTTP/1.1, and HTTP/2 without TLS to clients that begin with that.
+///
+/// ```
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use bndlr::server::{Registry, Server, storage::Memory};
+///
+/// let server = Server::bind("127.0.0.1:0".parse()?, Registry::new(Memory::new())).await?;
+/// let running = server.spawn();
+/// println!("push to {}/some/repository", running.address());
+/// running.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    registry: Registry,
+    hosts: Hosts,
+    grace: Duration,
+}
+
+impl Server {
+    /// Listens on `address`; port 0 is any free one. On a loopback address, only requests for loopback pass: see
+    /// [`allow_host`](Self::allow_host).
+    ///
+    /// # Errors
+    /// When the system does not let it listen there.
+    pub async fn bind(address: SocketAddr, registry: Registry) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let hosts = if address.ip().is_loopback() { Hosts::loopback() } else { Hosts::any() };
+        Ok(Self { listener, address, registry, hosts, grace: GRACE })
+    }
+
+    /// Lets requests for `host` (`name` or `name:port`) pass, too, when this listens on loopback. Others are refused
+    /// there, because a web page could let its own name resolve to loopback.
+    #[must_use]
+    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
+        self.hosts.allow(host.into());
+        self
+    }
+
+    /// How long running requests may take to end, once the server stops. 10 seconds, unless this says otherwise.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is ready; then accepts nothing more, lets running requests end for as long as
+    /// [`grace`](Self::grace) says, and cuts off the rest, whose upload sessions stay resumable. Dropping the future
+    /// cuts off all.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, registry, hosts, grace, .. } = self;
+        let hosts = Arc::new(hosts);
+        let (stop, stopping) = watch::channel(());
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = accept(&listener, &slots) => accepted,
+            };
+            let Some((stream, slot)) = accepted else { break };
+            let (registry, hosts, stopping) = (registry.clone(), Arc::clone(&hosts), stopping.clone());
+            connections.spawn(async move {
+                serve(stream, registry, hosts, stopping).await;
+                drop(slot);
+            });
+        }
+        drop((listener, stop));
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            tracing::warn!(target: "bndlr::server", "requests that did not end in time are cut off");
+        }
+    }
+
+    /// Serves in a task of its own.
+    pub fn spawn(self) -> Running {
+        let (stop, stopped) = oneshot::channel();
+        let address = self.address;
+        let task = tokio::spawn(self.run(async {
+            // A sender that was dropped says the same as one that was used.
+            let _ = stopped.await;
+        }));
+        Running { address, stop: Some(stop), task }
+    }
+}
+
+/// A server that runs in a task of its own, until this is dropped.
+#[must_use = "the server stops when this is dropped"]
+pub struct Running {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets running requests end, and returns when all have, or when [`Server::grace`] is over.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        // It ends with nothing to say.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The next connection, and its place among those that are served at once.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    // The semaphore is never closed.
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Some((stream, slot)),
+            Err(error) => {
+                tracing::warn!(target: "bndlr::server", %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends, or until the running requests do once `stopping` changes.
+async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut stopping: watch::Receiver<()>) {
+    // Small answers leave at once. Where that cannot be had, they leave later.
+    let _ = stream.set_nodelay(true);
+    let busy = Busy::default();
+    let stream = TokioIo::new(Idle::new(stream, busy.clone(), IDLE_TIMEOUT));
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (registry, hosts, turn) = (registry.clone(), Arc::clone(&hosts), busy.begin());
+        async move {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            let response = registry.answer_for(&hosts, request).await;
+            drop(turn);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    let mut connection = pin!(builder.serve_connection(stream, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(target: "bndlr::server", %error, "a connection ended early");
+    }
+}

@@ -1,0 +1,110 @@
+//! From a request to whoever answers it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt;
+
+use super::access::Access;
+use super::answer::{self, Body, Problem, Result};
+use super::hosts::Hosts;
+use super::request::{self, Request};
+use super::storage::{BoxError, Storage};
+use super::{blobs, manifests, tags, uploads};
+use crate::protocol::{Endpoint, ErrorCode};
+
+/// A registry over a storage: requests in, answers out. Cloning it gives another hold of the same one.
+#[derive(Clone)]
+pub struct Registry {
+    storage: Arc<dyn Storage>,
+}
+
+impl Registry {
+    /// A registry that keeps everything in `storage`.
+    #[must_use]
+    pub fn new(storage: impl Storage) -> Self {
+        Self { storage: Arc::new(storage) }
+    }
+
+    /// Answers a request (distribution-spec v1.1.1, "Endpoints"). Whatever goes wrong is an answer, too.
+    pub async fn answer<B>(&self, request: http::Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.answer_for(&Hosts::any(), request.map(|body| body.map_err(Into::into).boxed_unsync())).await
+    }
+
+    /// The same, when `hosts` has nothing against it.
+    pub(super) async fn answer_for(&self, hosts: &Hosts, request: http::Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let access = Access::begin(&parts.method, parts.uri.path());
+        let checked = hosts.check(&parts.uri, &parts.headers);
+        let request = Request::new(parts.headers, parts.uri.query().unwrap_or_default());
+        let mut body = request::Body::new(body);
+        let result = match checked {
+            Ok(()) => self.dispatch(&parts.method, parts.uri.path(), &request, &mut body).await,
+            Err(problem) => Err(problem),
+        };
+        let response = result.unwrap_or_else(Problem::into_response);
+        // Who waits for a word before sending the body gets the answer instead.
+        if !request.headers.contains_key(EXPECT) {
+            body.drain().await;
+        }
+        access.log(answer::complete(&parts.method, response))
+    }
+
+    async fn dispatch(&self, method: &Method, path: &str, request: &Request, body: &mut request::Body) -> Result {
+        let storage = &*self.storage;
+        let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
+        match (&endpoint, method) {
+            (Endpoint::Base, &Method::GET | &Method::HEAD) => {
+                Ok(answer::full(StatusCode::OK, "application/json", Bytes::from_static(b"{}")))
+            }
+            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(storage, name, *digest).await,
+            (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(storage, request, name, *digest).await,
+            (Endpoint::Uploads(name), &Method::POST) => uploads::begin(storage, request, body, name).await,
+            (Endpoint::Upload(name, session), &Method::PATCH) => {
+                uploads::patch(storage, request, body, name, session).await
+            }
+            (Endpoint::Upload(name, session), &Method::PUT) => {
+                uploads::finish(storage, request, body, name, session).await
+            }
+            (Endpoint::Upload(name, session), &Method::GET) => uploads::status(storage, name, session).await,
+            (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(storage, name, session).await,
+            (Endpoint::Manifest(name, identifier), &Method::GET | &Method::HEAD) => {
+                manifests::get(storage, name, identifier).await
+            }
+            (Endpoint::Manifest(name, identifier), &Method::PUT) => {
+                manifests::put(storage, request, body, name, identifier).await
+            }
+            (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(storage, request, name).await,
+            (endpoint, method) => Err(unsupported(endpoint, method)),
+        }
+    }
+}
+
+/// A tag that is not valid is no manifest's to a reader, and the writer's mistake.
+fn invalid_path(method: &Method, problem: Problem) -> Problem {
+    if method == Method::PUT && *problem.code() == ErrorCode::ManifestUnknown {
+        return problem.with_code(ErrorCode::ManifestInvalid);
+    }
+    problem
+}
+
+fn unsupported(endpoint: &Endpoint, method: &Method) -> Problem {
+    let allowed = match endpoint {
+        Endpoint::Base | Endpoint::Blob(..) | Endpoint::Tags(_) => "GET, HEAD",
+        Endpoint::Manifest(..) => "GET, HEAD, PUT",
+        Endpoint::Uploads(_) => "POST",
+        Endpoint::Upload(..) => "GET, PATCH, PUT, DELETE",
+        // To clients, 404 says that they have to do without.
+        Endpoint::Referrers(..) | Endpoint::Catalog => {
+            return Problem::new(ErrorCode::Unsupported, format!("{endpoint} is not supported"))
+                .with_status(StatusCode::NOT_FOUND);
+        }
+    };
+    Problem::method_not_allowed(method, allowed)
+}

@@ -1,0 +1,148 @@
+//! What a request says beside its method and path: headers, query and body, read with the care that a stranger's words
+//! need.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt};
+use http::header::{HeaderMap, HeaderName};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Body as _;
+
+use super::answer::Problem;
+use super::storage::{BoxError, Chunks};
+use crate::protocol::ErrorCode;
+
+/// How long a client may take for the next bytes of a body.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How much of a body is read, and for how long, only so that the client comes to read the answer.
+const DRAIN: (usize, Duration) = (8 * 1024 * 1024, Duration::from_secs(2));
+
+/// A request, without its method, path and body.
+pub(super) struct Request {
+    pub(super) headers: HeaderMap,
+    query: String,
+}
+
+/// The body of a request.
+pub(super) struct Body {
+    frames: UnsyncBoxBody<Bytes, BoxError>,
+    ended: bool,
+}
+
+/// Why the body of a request cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// There is more than there may be.
+    #[error("the body has more than the {0} bytes that were announced or are allowed")]
+    TooLong(u64),
+    /// Nothing came for too long.
+    #[error("no more of the body came within {} seconds", PATIENCE.as_secs())]
+    Stalled,
+    /// The client is gone, or does not speak HTTP.
+    #[error("the body broke off: {0}")]
+    Broken(#[source] BoxError),
+}
+
+impl Request {
+    pub(super) fn new(headers: HeaderMap, query: &str) -> Self {
+        Self { headers, query: query.to_owned() }
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// A query parameter, parsed.
+    ///
+    /// # Errors
+    /// With `code`, when it is not valid.
+    pub(super) fn parsed<T: FromStr>(&self, name: &str, code: &ErrorCode) -> Result<Option<T>, Problem>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let parse = |value: String| {
+            value.parse().map_err(|error| Problem::new(code.clone(), format!("parameter {name:?}: {error}")))
+        };
+        self.parameter(name).map(parse).transpose()
+    }
+
+    /// A header's value, if it is there and is text.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl Body {
+    pub(super) fn new(frames: UnsyncBoxBody<Bytes, BoxError>) -> Self {
+        Self { frames, ended: false }
+    }
+
+    /// The next bytes.
+    async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
+        while !self.ended {
+            let frame = tokio::time::timeout(PATIENCE, self.frames.frame()).await;
+            let result = match frame {
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => return Some(Ok(data)),
+                    Err(_trailers) => continue,
+                },
+                Ok(None) => None,
+                Ok(Some(Err(error))) => Some(Err(BodyError::Broken(error))),
+                Err(_elapsed) => Some(Err(BodyError::Stalled)),
+            };
+            self.ended = true;
+            return result;
+        }
+        None
+    }
+
+    /// All bytes as they come, and an error instead of what comes after `limit` of them.
+    pub(super) fn chunks(&mut self, limit: u64) -> Chunks<'_> {
+        let within = move |chunk: Bytes, left: u64| match left.checked_sub(chunk.len() as u64) {
+            Some(left) => Ok((chunk, left)),
+            None => Err(BodyError::TooLong(limit)),
+        };
+        stream::unfold((self, limit), move |(body, left)| async move {
+            Some(match body.chunk().await?.and_then(|chunk| within(chunk, left)) {
+                Ok((chunk, left)) => (Ok(chunk), (body, left)),
+                Err(error) => (Err(error.into()), (body, 0)),
+            })
+        })
+        .boxed()
+    }
+
+    /// All bytes at once, when there are no more than `limit`.
+    pub(super) async fn read_all(&mut self, limit: u64) -> Result<Bytes, BodyError> {
+        if self.frames.size_hint().lower() > limit {
+            return Err(BodyError::TooLong(limit));
+        }
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = self.chunk().await.transpose()? {
+            if (whole.len() + chunk.len()) as u64 > limit {
+                return Err(BodyError::TooLong(limit));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Reads what nobody has read, up to a bound. A client that is still sending when the connection is closed may
+    /// never come to see why.
+    pub(super) async fn drain(&mut self) {
+        let (mut left, time) = DRAIN;
+        let read = async {
+            while let Some(Ok(chunk)) = self.chunk().await {
+                left = left.saturating_sub(chunk.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        // A client that takes longer is one that would not have read the answer either.
+        let _ = tokio::time::timeout(time, read).await;
+    }
+}
