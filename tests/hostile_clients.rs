@@ -257,8 +257,8 @@ async fn absurd_ranges_do_no_harm() {
     }
     let session = registry.begin_upload("a").await;
     for range in [format!("0-{max}"), format!("{max}-{max}0"), "-".to_owned(), "0-".to_owned(), "9".repeat(1000)] {
-        let patch = registry.request(Method::PATCH, &session).header("content-range", &range).body("x");
-        assert_refused(patch.send().await.unwrap(), 400, "SIZE_INVALID").await;
+        let chunk = registry.request(Method::PATCH, &session).header("content-range", &range).body("x");
+        assert_refused(chunk.send().await.unwrap(), 400, "SIZE_INVALID").await;
     }
     let far = registry.request(Method::PATCH, &session).header("content-range", format!("{max}-{max}")).body("x");
     assert_refused(far.send().await.unwrap(), 416, "BLOB_UPLOAD_INVALID").await;

@@ -7,6 +7,7 @@ mod embedded;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::{OCI_LAYER_GZIP, OCI_MANIFEST};
@@ -124,7 +125,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine and waits until it answers; `None` when it ends, with what it said.
+    /// Starts an engine and waits until it answers. An error is what it said before it ended, or within a minute.
     fn start(directory: &Path) -> Result<Self, String> {
         let socket = format!("unix://{}", directory.join("docker.sock").display());
         let log = std::fs::File::create(directory.join("dockerd.log")).unwrap();
@@ -137,11 +138,12 @@ impl Engine {
         let process =
             command.stdout(log.try_clone().unwrap()).stderr(log).spawn().map_err(|error| error.to_string())?;
         let mut engine = Self { process, socket };
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             if engine.docker(&["version"]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
                 return Ok(engine);
             }
-            if engine.process.try_wait().unwrap().is_some() {
+            if engine.process.try_wait().unwrap().is_some() || Instant::now() > deadline {
                 return Err(std::fs::read_to_string(directory.join("dockerd.log")).unwrap());
             }
         }

@@ -1,5 +1,6 @@
 //! The access log: one event of `tracing` per request, with the target `bndlr::access` and the fields `method`, `path`,
 //! `status`, `bytes` (of the answer's body) and `ms` (from the request's headers to the last of those bytes).
+//! A client that goes before it has an answer leaves no event.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -99,7 +99,7 @@ impl Problem {
 
     /// The endpoint exists, and does not do this.
     pub(super) fn method_not_allowed(method: &Method, allowed: &'static str) -> Self {
-        Self::new(ErrorCode::Unsupported, format!("{method} is not supported here; {allowed} is"))
+        Self::new(ErrorCode::Unsupported, format!("{method} is not supported here, only {allowed}"))
             .with_header(ALLOW, allowed)
     }
 

@@ -28,6 +28,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many connections are served at once; others wait to be accepted. Below the 1,024 open files that a process
 /// usually may have, because blobs are open files, too.
 const MAX_CONNECTIONS: usize = 512;
+/// How many requests a client may have open on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 64;
 /// How long running requests may take to end, once the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait when the system cannot accept a connection, as when the process has too many open files.
@@ -119,7 +121,6 @@ impl Server {
     }
 
     /// Serves in a task of its own.
-    #[must_use = "the server stops when this is dropped"]
     pub fn spawn(self) -> Running {
         let (stop, stopped) = oneshot::channel();
         let address = self.address;
@@ -132,6 +133,7 @@ impl Server {
 }
 
 /// A server that runs in a task of its own, until this is dropped.
+#[must_use = "the server stops when this is dropped"]
 pub struct Running {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -194,7 +196,7 @@ async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut sto
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     let mut connection = pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -1,4 +1,5 @@
-//! A storage in a directory, which any number of processes may share.
+//! A storage in a directory, which any number of processes may share. The file system has to tell capitals from small
+//! letters, because tags do.
 //!
 //! Every call goes to tokio's threads for blocking work, and none of them waits there for a client: what is uploaded is
 //! collected first, and written in large pieces.
@@ -57,7 +58,7 @@ impl Filesystem {
 /// Makes sure that `root` is a directory of ours, and of this version.
 fn claim(root: &Path) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: root.to_owned(), source };
-    fs::create_dir_all(root).map_err(io)?;
+    durable::create_directories(root).map_err(io)?;
     let mut is_empty = true;
     for entry in fs::read_dir(root).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
@@ -70,7 +71,8 @@ fn claim(root: &Path) -> Result<(), OpenError> {
         // The root of a fresh volume has it.
         is_empty &= name == "lost+found";
     }
-    if !is_empty {
+    // Another process may have begun to fill it since the first entry was read.
+    if !is_empty && !root.join(paths::MARKER).exists() {
         return Err(OpenError::NotOurs(root.to_owned()));
     }
     // The marker comes first, so that a second process that starts now sees it or nothing.
@@ -93,6 +95,7 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Appends `bytes`. This begins at once, too.
 fn write(mut upload: Upload, bytes: Bytes) -> impl Future<Output = Result<Upload, Error>> {
     blocking(move || upload.write(&bytes).map(|()| upload))
 }
