@@ -18,7 +18,13 @@
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
-//! | [`server`] | a registry: the distribution API over a storage |
+//! | [`bundle`] | the format of a bundle's layer: entries, members, the index; both sides share it |
+//! | [`pack`] | a directory becomes a bundle, on all cores |
+//! | [`unpack`] | a bundle or any other image becomes a directory |
+//! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
+//! | [`remote`] | a registry over HTTP, as a client: blobs, manifests, credentials |
+//! | [`server`] | a registry, as a server, over storage on disk or in memory |
+//! | [`cli`] | the commands: arguments, output, progress, exit codes |
 
 pub mod bundle;
 pub mod cli;
@@ -29,4 +35,6 @@ pub mod manifest;
 pub mod pack;
 pub mod protocol;
 pub mod reference;
+pub mod remote;
 pub mod server;
+pub mod unpack;

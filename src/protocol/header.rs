@@ -6,7 +6,3 @@ pub const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
 pub const DOCKER_DISTRIBUTION_API_VERSION: &str = "docker-distribution-api-version";
 /// The name of an upload session, as Docker's engine reads it.
 pub const DOCKER_UPLOAD_UUID: &str = "docker-upload-uuid";
-/// The smallest chunk that a server takes, in bytes (distribution-spec v1.1.1, "Pushing a blob in chunks").
-pub const OCI_CHUNK_MIN_LENGTH: &str = "oci-chunk-min-length";
-/// Says that a server took note of a manifest's subject (distribution-spec v1.1.1, "Pushing Manifests with Subject").
-pub const OCI_SUBJECT: &str = "oci-subject";

@@ -10,7 +10,7 @@ use super::request::{self, BodyError, Request};
 use super::storage::{Storage, StoredManifest};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Invalid, MAX_MANIFEST_SIZE, Manifest, RawManifest, media_type};
-use crate::protocol::header::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT};
+use crate::protocol::header::DOCKER_CONTENT_DIGEST;
 use crate::protocol::{Endpoint, ErrorCode};
 use crate::reference::{Identifier, Name};
 
@@ -59,11 +59,9 @@ pub(super) async fn put(
     if let Identifier::Tag(tag) = identifier {
         storage.put_tag(name, tag, digest).await?;
     }
+    // No `OCI-Subject`: it would promise a list of referrers, and clients would not keep one themselves.
     let mut response = describe(answer::empty(StatusCode::CREATED), digest);
     answer::set(&mut response, LOCATION, Endpoint::Manifest(name.clone(), digest.into()));
-    if let Some(subject) = manifest.manifest().subject() {
-        answer::set(&mut response, HeaderName::from_static(OCI_SUBJECT), subject.digest);
-    }
     Ok(response)
 }
 
