@@ -15,6 +15,7 @@ use crate::bundle::padding;
 
 /// How many bytes the PAX records or the long name of one entry may have.
 const MAX_EXTENSION: u64 = 1024 * 1024;
+const BREAKS_OFF: &str = "the archive breaks off";
 /// How many pieces a sparse file may have.
 const MAX_PIECES: usize = 64 * 1024;
 
@@ -58,7 +59,7 @@ impl<R: BufRead> Archive<R> {
         let mut extensions = Extensions::default();
         loop {
             let Some(header) = self.header()? else {
-                return if extensions.is_empty() { Ok(None) } else { Err(self.fault("breaks off before its header")) };
+                return if extensions.is_empty() { Ok(None) } else { Err(self.broken(BREAKS_OFF)) };
             };
             let size = self.size(&header)?;
             match header.entry_type() {
@@ -77,6 +78,12 @@ impl<R: BufRead> Archive<R> {
         self.tar
     }
 
+    /// Something is wrong with the archive, here.
+    fn broken(&self, problem: &'static str) -> Fault {
+        Fault::Archive { problem, path: shown(&self.path) }
+    }
+
+    /// Something is wrong with the entry that this is about.
     fn fault(&self, problem: &'static str) -> Fault {
         Fault::Header { path: shown(&self.path), problem }
     }
@@ -89,7 +96,7 @@ impl<R: BufRead> Archive<R> {
         }
         if header.as_bytes().iter().all(|&byte| byte == 0) {
             return if self.block(header.as_mut_bytes())? && header.as_bytes().iter().any(|&byte| byte != 0) {
-                Err(self.fault("is followed by a block of zeros and then by more"))
+                Err(self.broken("a block of zeros is followed by something else"))
             } else {
                 Ok(None)
             };
@@ -97,7 +104,7 @@ impl<R: BufRead> Archive<R> {
         let bytes = header.as_bytes();
         let sum = bytes[..148].iter().chain(&bytes[156..]).fold(8 * 32, |sum, &byte| sum + u32::from(byte));
         if header.cksum().ok() != Some(sum) {
-            return Err(self.fault("is followed by a header with a wrong checksum"));
+            return Err(self.broken("a header has a wrong checksum"));
         }
         Ok(Some(header))
     }
@@ -107,13 +114,13 @@ impl<R: BufRead> Archive<R> {
         if self.tar.fill_buf()?.is_empty() {
             return Ok(false);
         }
-        self.tar.read_exact(block).map_err(|error| self.broken(error))?;
+        self.tar.read_exact(block).map_err(|error| self.unread(error))?;
         Ok(true)
     }
 
-    fn broken(&self, error: io::Error) -> Fault {
+    fn unread(&self, error: io::Error) -> Fault {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => self.fault("is where the archive breaks off"),
+            io::ErrorKind::UnexpectedEof => self.broken(BREAKS_OFF),
             _ => error.into(),
         }
     }
@@ -124,9 +131,9 @@ impl<R: BufRead> Archive<R> {
         let (high, low) = field.split_at(4);
         match high {
             [0x80, 0, 0, 0] => Ok(low.iter().fold(0, |size, &byte| size << 8 | u64::from(byte))),
-            [0x80..=0xff, ..] => Err(self.fault("is followed by a header with a size that is negative or too large")),
+            [0x80..=0xff, ..] => Err(self.broken("a header has a size that is negative or too large")),
             _ if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
-            _ => header.entry_size().map_err(|_| self.fault("is followed by a header with a size that is no number")),
+            _ => header.entry_size().map_err(|_| self.broken("a header has a size that is no number")),
         }
     }
 
@@ -137,12 +144,12 @@ impl<R: BufRead> Archive<R> {
             return Err(Fault::Limit { what: "bytes of extension headers", path, limit: MAX_EXTENSION });
         }
         let mut bytes = vec![0; size as usize];
-        self.tar.read_exact(&mut bytes).map_err(|error| self.broken(error))?;
+        self.tar.read_exact(&mut bytes).map_err(|error| self.unread(error))?;
         self.skip_bytes(padding(size))?;
-        let value = parse(bytes).ok_or_else(|| self.fault("is followed by an extension header that is not one"))?;
+        let value = parse(bytes).ok_or_else(|| self.broken("an extension header is not one"))?;
         match into.replace(value) {
             None => Ok(()),
-            Some(_) => Err(self.fault("is followed by two extension headers for one entry")),
+            Some(_) => Err(self.broken("two extension headers say the same of one entry")),
         }
     }
 
@@ -151,7 +158,7 @@ impl<R: BufRead> Archive<R> {
         let pax = extensions.pax.unwrap_or_default();
         let is_twice = |long: &Option<Vec<u8>>, pax: &Option<Vec<u8>>| long.is_some() && pax.is_some();
         if is_twice(&extensions.long_name, &pax.path) || is_twice(&extensions.long_link, &pax.linkpath) {
-            return Err(self.fault("is followed by an entry with two names"));
+            return Err(self.broken("an entry has two names"));
         }
         self.path = extensions.long_name.or(pax.path).unwrap_or_else(|| header.path_bytes().into_owned());
         if pax.is_sparse {
@@ -205,7 +212,7 @@ impl<R: BufRead> Archive<R> {
         let mut is_extended = gnu.is_extended();
         while valid.is_some() && is_extended {
             let mut more = GnuExtSparseHeader::new();
-            self.tar.read_exact(more.as_mut_bytes()).map_err(|error| self.broken(error))?;
+            self.tar.read_exact(more.as_mut_bytes()).map_err(|error| self.unread(error))?;
             valid = more.sparse.iter().try_for_each(|piece| map.add(piece));
             is_extended = more.is_extended();
         }
@@ -222,7 +229,7 @@ impl<R: BufRead> Archive<R> {
         while left > 0 {
             let available = self.tar.fill_buf()?.len() as u64;
             if available == 0 {
-                return Err(self.fault("is where the archive breaks off"));
+                return Err(self.broken(BREAKS_OFF));
             }
             let length = available.min(left);
             self.tar.consume(length as usize);
@@ -288,7 +295,7 @@ impl<R: BufRead> Contents for Archive<R> {
             }
         }
         if self.tar.fill_buf()?.is_empty() {
-            return Err(self.fault("is where the archive breaks off"));
+            return Err(self.broken(BREAKS_OFF));
         }
         let bytes = self.tar.fill_buf()?;
         let length = self.data.min(bytes.len() as u64);

@@ -140,16 +140,24 @@ pub enum Fault {
         limit: u64,
     },
 
-    /// An archive's header is not one.
-    #[error("entry {path:?}: {problem}")]
+    /// The archive is not one.
+    #[error("{problem} {}", place(path))]
+    Archive {
+        /// What is wrong.
+        problem: &'static str,
+        /// The last entry that had a name; before the first, nothing.
+        path: String,
+    },
+    /// An entry's headers are not such that every reader sees the same in them.
+    #[error("entry {path:?} {problem}")]
     Header {
-        /// The entry, or the one before it where it has no name yet.
+        /// The entry.
         path: String,
         /// What is wrong.
         problem: &'static str,
     },
     /// An entry's name or a link's target is not a path within the target.
-    #[error("entry {path:?}: {problem}")]
+    #[error("entry {path:?} {problem}")]
     Name {
         /// The entry.
         path: String,
@@ -165,7 +173,7 @@ pub enum Fault {
         kind: String,
     },
     /// An entry cannot be where it says.
-    #[error("entry {path:?}: {problem}: {at:?}")]
+    #[error("entry {path:?} {problem}: {at:?}")]
     Place {
         /// The entry.
         path: String,
@@ -217,7 +225,17 @@ pub enum Fault {
     },
 }
 
-/// A name as it is shown to people.
+/// A name as it is shown to people: text, and no more of it than can be read.
 pub(super) fn shown(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
+    const LONGEST: usize = 300;
+    let mut text = String::from_utf8_lossy(&name[..name.len().min(LONGEST)]).into_owned();
+    if name.len() > LONGEST {
+        text.push('…');
+    }
+    text
+}
+
+/// Where in an archive something was noticed.
+fn place(path: &str) -> String {
+    if path.is_empty() { "at the front of the archive".to_owned() } else { format!("at or after entry {path:?}") }
 }

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn records_that_readers_could_differ_on_are_refused() {
         for wrong in [
-            &b"10 path=a\n"[..],
+            &b"11 path=a\n"[..],
             b"9 path=a",
             b"9 path=a\n9 path=b\n",
             b"-9 path=a\n",

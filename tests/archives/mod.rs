@@ -2,6 +2,7 @@
 // Each test file is a crate of its own, and none needs all of this.
 #![allow(dead_code)]
 
+pub mod hostile;
 pub mod ours;
 
 use std::collections::{BTreeMap, HashMap};

@@ -91,6 +91,11 @@ pub fn members(rows: &[Row]) -> Vec<Member> {
 
 /// The index of these members, and its bytes.
 pub fn index(members: &[Member]) -> (Vec<u8>, Index) {
+    index_after(members, members)
+}
+
+/// The index of `members` in a layer that has `layer` before it.
+pub fn index_after(layer: &[Member], members: &[Member]) -> (Vec<u8>, Index) {
     let mut builder = IndexBuilder::default();
     for member in members {
         for (number, entry) in member.entries.iter().enumerate() {
@@ -98,7 +103,7 @@ pub fn index(members: &[Member]) -> (Vec<u8>, Index) {
         }
         builder.member(member.gzip.len() as u64, member.tar.len() as u64, &Digest::sha256(&member.tar));
     }
-    builder.finish(members.iter().map(|member| member.gzip.len() as u64).sum()).unwrap()
+    builder.finish(layer.iter().map(|member| member.gzip.len() as u64).sum()).unwrap()
 }
 
 /// A layer whose members are one thing and whose index may speak of another.
