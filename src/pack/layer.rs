@@ -19,6 +19,9 @@ use crate::digest::{Algorithm, Digest, Hasher, update_both};
 /// which are rarely larger.
 const IN_FLIGHT: u64 = 16 * 1024 * 1024;
 
+/// How many buffers are kept for the next member: fewer than may be under way, since each may have grown to 1 MiB.
+const SPARE: usize = 8;
+
 /// A layer, compressed, in a temporary file that has no name and ends with the process.
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -98,14 +101,17 @@ struct Queue<'a> {
     room: Condvar,
 }
 
+#[derive(Default)]
 struct State {
     next: usize,
     in_flight: u64,
+    /// Buffers that have been used before: new ones would cost the kernel more than they cost us.
+    spare: Vec<Vec<u8>>,
 }
 
 impl<'a> Queue<'a> {
     fn new(plans: &'a [Plan]) -> Self {
-        Self { plans, state: Mutex::new(State { next: 0, in_flight: 0 }), room: Condvar::new() }
+        Self { plans, state: Mutex::default(), room: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,8 +119,8 @@ impl<'a> Queue<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room and takes the next member.
-    fn take(&self) -> Option<usize> {
+    /// Waits for room and takes the next member, with an empty buffer for its tar bytes.
+    fn take(&self) -> Option<(usize, Vec<u8>)> {
         let full = |state: &mut State| {
             let size = self.plans.get(state.next).map_or(0, Plan::size);
             state.in_flight > 0 && state.in_flight + size > IN_FLIGHT
@@ -123,12 +129,18 @@ impl<'a> Queue<'a> {
         let at = state.next;
         state.in_flight += self.plans.get(at)?.size();
         state.next += 1;
-        Some(at)
+        Some((at, state.spare.pop().unwrap_or_default()))
     }
 
     /// Makes room again once a member is written.
-    fn done(&self, at: usize) {
-        self.state().in_flight -= self.plans[at].size();
+    fn done(&self, at: usize, mut tar: Vec<u8>) {
+        let mut state = self.state();
+        state.in_flight -= self.plans[at].size();
+        if state.spare.len() < SPARE {
+            tar.clear();
+            state.spare.push(tar);
+        }
+        drop(state);
         self.room.notify_all();
     }
 }
@@ -137,7 +149,7 @@ struct StopOnDrop<'a>(&'a Queue<'a>);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        *self.0.state() = State { next: self.0.plans.len(), in_flight: 0 };
+        *self.0.state() = State { next: self.0.plans.len(), ..State::default() };
         self.0.room.notify_all();
     }
 }
@@ -147,9 +159,9 @@ fn work(tree: &Tree, queue: &Queue<'_>, sender: &Sender<(usize, Result<Packed, E
     let Ok(level) = CompressionLvl::new(COMPRESSION_LEVEL) else { unreachable!("6 is a level of libdeflate") };
     let mut compressor = Compressor::new(level);
     let mut buffer = Vec::new();
-    while let Some(at) = queue.take() {
+    while let Some((at, mut tar)) = queue.take() {
         let is_last = at + 1 == queue.plans.len();
-        let packed = tar_bytes(tree, &queue.plans[at], is_last).map(|tar| {
+        let packed = fill(tree, &queue.plans[at], is_last, &mut tar).map(|()| {
             buffer.resize(buffer.len().max(compressor.gzip_compress_bound(tar.len())), 0);
             let Ok(length) = compressor.gzip_compress(&tar, &mut buffer) else {
                 unreachable!("the buffer is as long as libdeflate says is enough")
@@ -162,10 +174,10 @@ fn work(tree: &Tree, queue: &Queue<'_>, sender: &Sender<(usize, Result<Packed, E
     }
 }
 
-/// The tar bytes of a member.
-fn tar_bytes(tree: &Tree, plan: &Plan, is_last: bool) -> Result<Vec<u8>, Error> {
+/// Puts the tar bytes of a member into `tar`, which is empty.
+fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -> Result<(), Error> {
     // One byte more than the contents is read at a time, to see where a file ends.
-    let mut tar = Vec::with_capacity(plan.size() as usize + END_OF_ARCHIVE.len() + 1);
+    tar.reserve(plan.size() as usize + END_OF_ARCHIVE.len() + 1);
     for found in &tree.entries[plan.entries.clone()] {
         let entry = &found.entry;
         let whole = 0..entry.tar_size();
@@ -179,7 +191,7 @@ fn tar_bytes(tree: &Tree, plan: &Plan, is_last: bool) -> Result<Vec<u8>, Error> 
         if matches!(entry.kind(), Kind::File { .. }) && range.start < contents.end.max(1) {
             let start = range.start.max(contents.start);
             let stop = range.end.min(contents.end);
-            tree.read(found, start - contents.start, stop - start, &mut tar)?;
+            tree.read(found, start - contents.start, stop - start, tar)?;
         }
         // What is left to the end of the last block is zeros.
         tar.resize(end, 0);
@@ -187,7 +199,7 @@ fn tar_bytes(tree: &Tree, plan: &Plan, is_last: bool) -> Result<Vec<u8>, Error> 
     if is_last {
         tar.extend_from_slice(&END_OF_ARCHIVE);
     }
-    Ok(tar)
+    Ok(())
 }
 
 /// Puts members in order, hashes them, writes them, and adds the index.
@@ -213,7 +225,7 @@ fn assemble(
             }
         }
         index.member(packed.gzip.len() as u64, packed.tar.len() as u64, &digest.finish());
-        queue.done(at);
+        queue.done(at, packed.tar);
         done += plan.size();
         progress(done);
     }
