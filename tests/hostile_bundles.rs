@@ -441,8 +441,16 @@ async fn bundles_with_entries_that_no_bundle_has() {
             ("an entry in nothing", raw(&[file("d/x", "")]), Error(&["\"d/x\"", "not in a directory"])),
             ("an entry twice", raw(&[file("f", ""), file("f", "")]), Error(&["\"f\"", "unique"])),
             ("entries out of order", raw(&[file("g", ""), file("f", "")]), Error(&["\"f\"", "in order"])),
-            ("a whiteout", raw(&[file(".wh.f", ""), file("f", "")]), Error(&["\".wh.f\"", "reserved for whiteouts"])),
-            ("an opaque whiteout", raw(&[dir("d"), file("d/.wh..wh..opq", "")]), Error(&["reserved for whiteouts"])),
+            (
+                "a whiteout",
+                foreign(Tar::new().file(".wh.f", "").file("f", "")),
+                Error(&["\".wh.f\"", "a file is removed"]),
+            ),
+            (
+                "an opaque whiteout",
+                foreign(Tar::new().file(".wh..wh..opq", "")),
+                Error(&["\".wh..wh..opq\"", "a file is removed"]),
+            ),
             ("a link over a directory of another layer", second(&[link("d", "l")]), Error(&["\"d\"", "already"])),
             (
                 "a directory over a link of another layer",

@@ -411,6 +411,13 @@ fn what_no_bundle_can_hold_is_an_error_that_names_it() {
     fs::write(root.join(latin1), "").unwrap();
     assert!(matches!(scan(root, &Selection::default()), Err(Error::NotUtf8 { .. })));
 
+    fs::remove_file(root.join(latin1)).unwrap();
+
+    // A container runtime would remove a file instead of making one.
+    write(root, "d/.wh.file", "");
+    let error = scan(root, &Selection::default()).unwrap_err();
+    assert!(error.to_string().contains("d/.wh.file"), "{error}");
+
     let missing = scan(&root.join("no-such"), &Selection::default()).unwrap_err();
     assert!(missing.to_string().contains("no-such"), "{missing}");
 }

@@ -47,6 +47,10 @@ pub enum EntryError {
         "{0:?} is not a path within a bundle: expected names of 1 byte or more, joined by '/', without '.' or '..'"
     )]
     Path(String),
+    /// A name is one by which the layers of an image hide what is in those below them (image-spec v1.1.1, layer.md,
+    /// "Whiteouts"): other readers would not see a file.
+    #[error("{0:?} has a name that begins with \".wh.\", which in an image means that a file is removed")]
+    Whiteout(String),
     /// The path or the target is too long.
     #[error("{0:?} is longer than {MAX_PATH} bytes")]
     TooLong(String),
@@ -86,6 +90,9 @@ impl Entry {
         let is_name = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
         if !path.split('/').all(is_name) {
             return Err(EntryError::Path(path));
+        }
+        if path.split('/').any(|name| name.starts_with(".wh.")) {
+            return Err(EntryError::Whiteout(path));
         }
         if path.len() > MAX_PATH {
             return Err(EntryError::TooLong(path));
@@ -417,6 +424,9 @@ mod tests {
     fn paths_that_lead_elsewhere_are_no_entries() {
         for path in ["", "/", "/a", "a/", "a//b", ".", "..", "./a", "a/../b", "a/.", "a\0b"] {
             assert!(Entry::new(path, FILE).is_err(), "{path:?}");
+        }
+        for path in [".wh.a", "a/.wh..wh..opq", ".wh.a/b"] {
+            assert!(matches!(Entry::new(path, FILE), Err(EntryError::Whiteout(_))), "{path:?}");
         }
         assert!(Entry::new("a".repeat(MAX_PATH + 1), FILE).is_err());
         assert!(Entry::new("a", Kind::Symlink { target: String::new() }).is_err());

@@ -82,10 +82,6 @@ impl Reading<'_> {
     /// Shows the entry, whose header has been read, and reads to the end of its last block.
     fn entry(&mut self, entry: &Entry, view: &mut View<'_>) -> Result<(), Fault> {
         let path = entry.path();
-        if path.split('/').any(|name| name.starts_with(".wh.")) {
-            // To every other reader of images, this entry hides another one (image-spec v1.1.1, layer.md, "Whiteouts").
-            return Err(Fault::Name { path: path.to_owned(), problem: "has a name that is reserved for whiteouts" });
-        }
         let kind = match entry.kind() {
             EntryKind::Directory => Kind::Directory,
             EntryKind::File { size, .. } => Kind::File { size: *size },
