@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
+use crate::manifest::{Annotations, Labels};
 
 /// The version of the bundle format; here always [`FORMAT_VERSION`].
 pub const FORMAT: &str = "dev.bndlr.format";
@@ -26,6 +27,13 @@ pub const ORAS_DIGEST: &str = "io.deis.oras.content.digest";
 #[must_use]
 pub fn label(annotation: &str, layer: usize) -> String {
     format!("{annotation}.{layer}")
+}
+
+/// The annotations of the layer with this number that the labels of its image's configuration stand for.
+#[must_use]
+pub fn of_labels(labels: &Labels, layer: usize) -> Annotations {
+    let annotation = |key: &str| Some((key.to_owned(), labels.get(&label(key, layer))?.clone()));
+    [FORMAT, ENTRIES, MEMBERS].into_iter().filter_map(annotation).collect()
 }
 
 /// A range of a layer's bytes and their digest, written `<offset>+<length>@<digest>`.

@@ -50,7 +50,7 @@ impl Inspect {
 }
 
 /// The configuration, if it is one of an image.
-async fn config(opened: &Opened, image: &ImageManifest) -> Result<Option<ImageConfig>, Error> {
+pub(super) async fn config(opened: &Opened, image: &ImageManifest) -> Result<Option<ImageConfig>, Error> {
     if !matches!(image.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
         return Ok(None);
     }
@@ -98,7 +98,7 @@ fn text(location: &Location, manifest: &RawManifest, config: Option<&ImageConfig
             pairs(&mut text, "Annotations", &index.annotations);
         }
     }
-    if let Some(labels) = config.and_then(|config| config.config.as_ref()?.labels.as_ref()) {
+    if let Some(labels) = config.and_then(ImageConfig::labels) {
         pairs(&mut text, "Labels", labels);
     }
     text
@@ -139,7 +139,7 @@ fn to_json(location: &Location, manifest: &RawManifest, config: Option<&ImageCon
             if let Some(config) = config {
                 json["platform"] = json!(config.platform.to_string());
                 json["created"] = json!(config.created);
-                json["labels"] = json!(config.config.as_ref().and_then(|config| config.labels.as_ref()));
+                json["labels"] = json!(config.labels());
                 json["diffIds"] = json!(config.rootfs.diff_ids);
             }
         }

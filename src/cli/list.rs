@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::connect::{Opened, RegistryArgs, open};
 use super::error::{Error, Exit};
+use super::inspect::config;
 use super::location::Location;
 use super::output::{Output, printable};
-use crate::bundle::{Entry, Index, Kind};
+use crate::bundle::{Entry, Index, Kind, annotation};
 use crate::content;
-use crate::manifest::{Manifest, Platform, RawManifest};
+use crate::manifest::{ImageConfig, Manifest, Platform, RawManifest, media_type};
 use crate::unpack::{Listed, ListedKind, UnpackOptions, list};
 
 /// List the files of a bundle, or of any image
@@ -63,10 +64,16 @@ async fn files(opened: &Opened, manifest: &RawManifest) -> Result<Vec<Listed>, E
 /// The entries that the indexes of a bundle's layers say, or nothing if it is none.
 async fn indexed(opened: &Opened, manifest: &RawManifest) -> Result<Option<Vec<Entry>>, Error> {
     let Manifest::Image(image) = manifest.manifest() else { return Ok(None) };
+    // Schema 2 has no annotations: there, labels of the configuration stand for them.
+    let is_docker = manifest.media_type() == media_type::DOCKER_MANIFEST;
+    let config = if is_docker { config(opened, image).await? } else { None };
+    let labels = config.as_ref().and_then(ImageConfig::labels);
     let mut entries = Vec::new();
-    for layer in &image.layers {
+    for (number, layer) in image.layers.iter().enumerate() {
         let wrong = |error| Error::new(Exit::Content, format!("layer {}: {error}", layer.digest));
-        let Some(index) = Index::of_layer(&layer.annotations, layer.size).map_err(wrong)? else { return Ok(None) };
+        let of_labels = labels.map(|labels| annotation::of_labels(labels, number));
+        let annotations = of_labels.as_ref().unwrap_or(&layer.annotations);
+        let Some(index) = Index::of_layer(annotations, layer.size).map_err(wrong)? else { return Ok(None) };
         let list = index.entries;
         let bytes = opened.images.read_range_unverified(layer, list.offset, list.length).await?;
         entries.extend(index.decode_entries(&bytes).map_err(wrong)?.into_iter().map(|(entry, _)| entry));

@@ -29,6 +29,14 @@ pub struct ImageConfig {
     pub history: Vec<History>,
 }
 
+impl ImageConfig {
+    /// The labels, if there are any.
+    #[must_use]
+    pub fn labels(&self) -> Option<&Labels> {
+        self.config.as_ref()?.labels.as_ref()
+    }
+}
+
 /// What to run in an image; of this, only the labels are read and written here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeConfig {

@@ -53,7 +53,9 @@ pub(super) async fn inspect(source: &dyn Open, manifest: &RawManifest) -> Result
     let mut layers = Vec::new();
     for (number, descriptor) in image.layers.iter().enumerate() {
         let annotations = match &config {
-            Some(config) if manifest.media_type() == media_type::DOCKER_MANIFEST => labels(config, number),
+            Some(config) if manifest.media_type() == media_type::DOCKER_MANIFEST => {
+                config.labels().map(|labels| annotation::of_labels(labels, number)).unwrap_or_default()
+            }
             _ => descriptor.annotations.clone(),
         };
         let diff_id = config.as_ref().map(|config| config.rootfs.diff_ids[number]);
@@ -112,13 +114,4 @@ async fn read_config(source: &dyn Open, image: &ImageManifest) -> Result<ImageCo
         return Err(wrong(format!("has {found} diff IDs, expected one for each of {expected} layers")));
     }
     Ok(config)
-}
-
-/// The labels that stand for the annotations of a layer.
-fn labels(config: &ImageConfig, layer: usize) -> Annotations {
-    let labels = config.config.as_ref().and_then(|config| config.labels.as_ref());
-    [annotation::FORMAT, annotation::ENTRIES, annotation::MEMBERS]
-        .into_iter()
-        .filter_map(|key| Some((key.to_owned(), labels?.get(&annotation::label(key, layer))?.clone())))
-        .collect()
 }
