@@ -2,11 +2,13 @@
 
 mod sample;
 
-use bndlr::content::{Error, ErrorKind, Memory, Open, Reader, Source, Target, read_manifest};
+use bndlr::content::{Error, ErrorKind, Memory, Open, OpenRange, Reader, Source, Target, read_manifest};
 use bndlr::digest::{Algorithm, Digest};
 use bndlr::layout::{Archive, ArchiveWriter, Directory};
 use bndlr::manifest::{Descriptor, media_type};
 use bndlr::reference::Identifier;
+use bndlr::remote::{Client, ClientOptions, RemoteRepository};
+use bndlr::server::{self, Registry, Running, Server};
 use bytes::Bytes;
 use sample::{Content, blob, image_index, kind, large, push_blobs, read, tag};
 use tempfile::TempDir;
@@ -156,6 +158,40 @@ async fn keeps_image_indexes(target: &dyn Target) {
     assert!(target.exists(&image.descriptor()).await.unwrap(), "what an image index names is there");
 }
 
+/// Holds what has content to the contract of [`OpenRange`]. `source` has been given [`large`].
+async fn reads_ranges(source: &dyn OpenRange) {
+    let content = large();
+    let (descriptor, size) = (blob(&content).0, content.len() as u64);
+    for (offset, length) in [(0, 1), (0, 0), (size, 0), (1000, 300_000), (size - 1, 1), (0, size)] {
+        let part = source.read_range_unverified(&descriptor, offset, length).await.unwrap();
+        assert!(part == content[offset as usize..][..length as usize], "{offset}+{length}");
+    }
+    for (offset, length) in [(0, size + 1), (size, 1), (u64::MAX, 1), (1, u64::MAX)] {
+        let part = source.read_range_unverified(&descriptor, offset, length).await;
+        assert_eq!(kind(part), ErrorKind::Content, "{offset}+{length}");
+    }
+    let unknown = Descriptor::new("", Digest::sha256(b"unknown"), 7);
+    assert_eq!(kind(source.read_range_unverified(&unknown, 0, 7).await), ErrorKind::NotFound);
+}
+
+async fn given_large<T: Target>(target: T) -> T {
+    let (descriptor, from) = blob(&large());
+    target.push(&descriptor, &from).await.unwrap();
+    target
+}
+
+#[tokio::test]
+async fn parts_are_read_from_everything_that_has_content() {
+    reads_ranges(&given_large(Memory::new()).await).await;
+    let home = TempDir::new().unwrap();
+    reads_ranges(&given_large(Directory::create(home.path().join("layout")).await.unwrap()).await).await;
+    let archive = home.path().join("layout.tar");
+    given_large(ArchiveWriter::create(&archive).await.unwrap()).await.finish().await.unwrap();
+    reads_ranges(&Archive::at(&archive).await.unwrap()).await;
+    let (repository, _server) = repository().await;
+    reads_ranges(&given_large(repository).await).await;
+}
+
 #[tokio::test]
 async fn memory_conforms() {
     conforms(async || (Memory::new(), ())).await;
@@ -218,4 +254,17 @@ async fn what_was_pushed_to_an_archive_is_read_back() {
     for named in index.manifest().successors() {
         archive.manifest(&named.digest.into()).await.expect("what an image index names is found by its digest");
     }
+}
+
+async fn repository() -> (RemoteRepository, Running) {
+    let registry = Registry::new(server::storage::Memory::new());
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), registry).await.unwrap().spawn();
+    let repository = format!("{}/some/repository", server.address()).parse().unwrap();
+    let client = Client::new(ClientOptions::default()).unwrap();
+    (client.repository(&repository).unwrap(), server)
+}
+
+#[tokio::test]
+async fn a_repository_in_our_registry_conforms() {
+    conforms(repository).await;
 }
