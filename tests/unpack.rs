@@ -113,7 +113,7 @@ async fn a_bundle_of_several_layers_is_one_directory() {
     assert_eq!(names(second.add_to(first.image())).await, ["a/", "a/1", "a/2", "b"]);
     let again = Layer::of(&[dir("a"), file("a/1", "other")]);
     let error = unpacked(again.add_to(Layer::of(&[dir("a"), file("a/1", "1")]).image())).await.unwrap_err();
-    assert!(error.to_string().contains("\"a/1\": is there already"), "{error}");
+    assert!(error.to_string().contains("\"a/1\" is there already"), "{error}");
 }
 
 #[tokio::test]
@@ -161,6 +161,9 @@ async fn whiteouts_hide_what_lower_layers_have_and_nothing_else() {
     {
         assert_eq!(names(image(upper)).await, ["d/", "d/n", "e/", "e/x", "f"]);
     }
+    // Umoci hides what was in a directory that is a file now.
+    let file = Tar::new().file("d", "now a file").file("d/.wh.old", "").file("d/.wh..wh..opq", "");
+    assert_eq!(names(image(file)).await, ["d", "e/", "e/x", "f"]);
     // What is hidden in one layer may come back in the next, and be hidden in the one after.
     let again = image(Tar::new().file(".wh.f", "")).gzip(Tar::new().file("f", "back"));
     assert!(unpacked(again.clone()).await.unwrap()["f"].contains("back"));
@@ -248,6 +251,42 @@ async fn modes_are_exact_and_give_nobody_more_than_they_say() {
     // So that the directory can be removed.
     for path in ["dir", "closed"] {
         fs::set_permissions(target.join(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn directories_that_nobody_can_enter_are_removed_after_an_error() {
+    let tar = Tar::new()
+        .entry("d", b'5', 0o500, "", b"")
+        .entry("d/e", b'5', 0o000, "", b"")
+        .entry("d/e/f", b'0', 0o000, "", b"");
+    let parent = tempfile::tempdir().unwrap();
+    let target = parent.path().join("t");
+    let mut image = Image::of(tar);
+    let manifest = image.manifest();
+    // Somebody else takes the name while the layer is on its way, so that all is done but the last step.
+    let image = Meanwhile(image, target.clone());
+    let error = unpack::unpack(&image, &manifest, &target, &UnpackOptions::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Occupied(_)), "{error}");
+    let left: Vec<_> = snapshot(parent.path()).into_keys().collect();
+    assert_eq!(left, ["", "t", "t/mine"]);
+}
+
+/// Makes the target before it yields the last layer.
+struct Meanwhile(Image, std::path::PathBuf);
+
+#[async_trait::async_trait]
+impl Open for Meanwhile {
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
+        let parent = self.1.parent().unwrap();
+        while descriptor.media_type != media_type::OCI_CONFIG && fs::read_dir(parent).unwrap().count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        if descriptor.media_type != media_type::OCI_CONFIG {
+            fs::create_dir(&self.1).unwrap();
+            fs::write(self.1.join("mine"), "").unwrap();
+        }
+        self.0.open(descriptor).await
     }
 }
 
@@ -350,6 +389,12 @@ async fn the_target_has_to_be_new_or_empty() {
         assert!(error.to_string().contains(name), "{error}");
     }
     assert_eq!(snapshot(parent.path()), before);
+
+    fs::create_dir(target("shared")).unwrap();
+    fs::set_permissions(target("shared"), fs::Permissions::from_mode(0o2775)).unwrap();
+    Layer::of(&[dir("a"), dir("a/b")]).image().unpack(&target("shared/t")).await.unwrap();
+    let modes: Vec<_> = snapshot(&target("shared/t")).into_values().collect();
+    assert_eq!(modes, ["directory 755"; 3], "the set-group-ID bit of the directory around it is inherited");
 
     std::os::unix::fs::symlink("behind", target("link")).unwrap();
     fs::create_dir(target("behind")).unwrap();

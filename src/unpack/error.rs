@@ -94,6 +94,7 @@ impl Error {
             Self::Layer { fault: Fault::Collision(_), .. } => {
                 Some("the file system does not tell these names apart; unpack on one that does")
             }
+            Self::Layer { fault: Fault::Limit { .. }, .. } => Some("allow more, if you trust whoever made the image"),
             _ => None,
         }
     }

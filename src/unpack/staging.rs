@@ -4,11 +4,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use rustix::fs::OFlags;
 
 use super::error::Error;
 
@@ -58,18 +59,21 @@ impl Staging {
         }
     }
 
-    /// The hidden directory.
+    /// The hidden directory, which nobody else can enter.
     pub(super) fn open(&self) -> Result<Dir, Error> {
-        let name = self.name.as_deref().unwrap_or_default();
-        self.parent.open_dir(name).map_err(Error::local("open the directory beside", &self.target))
+        // Exactly this mode: a set-group-ID bit, inherited from the parent, would be inherited by all that is made.
+        self.set_mode(0o700).map_err(Error::local("open the directory beside", &self.target))
+    }
+
+    fn set_mode(&self, mode: u32) -> io::Result<Dir> {
+        let top = open_directory(&self.parent, Path::new(self.name.as_deref().unwrap_or_default()))?;
+        top.set_permissions(Permissions::from_mode(mode))?;
+        Ok(Dir::from_std_file(top.into_std()))
     }
 
     /// Gives the hidden directory its name, in place of the empty directory that may be there.
     pub(super) fn publish(mut self) -> Result<(), Error> {
-        let top = self.open()?;
-        let mode = fs::Permissions::from_mode(0o755);
-        let set = reopen(&top).and_then(|top| top.into_std_file().set_permissions(mode));
-        set.map_err(Error::local("set the mode of", &self.target))?;
+        self.set_mode(0o755).map_err(Error::local("set the mode of", &self.target))?;
         let name = self.name.as_deref().unwrap_or_default();
         match self.parent.rename(name, &self.parent, &self.target_name) {
             Ok(()) => {
@@ -132,9 +136,10 @@ fn hidden(parent: &Path, target_name: &OsStr) -> io::Result<OsString> {
     path.file_name().map(OsStr::to_owned).ok_or_else(|| io::Error::other("a new directory has no name"))
 }
 
-/// A handle of the same directory that can change its mode.
-fn reopen(dir: &Dir) -> io::Result<Dir> {
-    dir.open(".").map(|file| Dir::from_std_file(file.into_std()))
+/// Opens a directory, not a link to one, so that its mode can be changed.
+pub(super) fn open_directory(parent: &Dir, path: &Path) -> io::Result<File> {
+    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits();
+    parent.open_with(path, OpenOptions::new().read(true).custom_flags(flags.cast_signed()))
 }
 
 /// Removes a directory with all that is in it, however deep: the handles that are open at once do not grow with that.
@@ -155,15 +160,14 @@ fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
 
 /// Opens a directory, and lets its owner change what is in it if its mode does not.
 fn open_to_empty(parent: &Dir, path: &Path) -> io::Result<Dir> {
-    let dir = parent.open_dir(path)?;
-    let opened = reopen(&dir).or_else(|_| {
-        parent.set_permissions(path, cap_std::fs::Permissions::from_std(fs::Permissions::from_mode(0o700)))?;
-        reopen(&dir)
+    let opened = open_directory(parent, path).or_else(|_| {
+        parent.set_permissions(path, Permissions::from_mode(0o700))?;
+        open_directory(parent, path)
     })?;
-    if dir.dir_metadata()?.permissions().readonly() {
-        opened.try_clone()?.into_std_file().set_permissions(fs::Permissions::from_mode(0o700))?;
+    if opened.metadata()?.permissions().mode() & 0o700 != 0o700 {
+        opened.set_permissions(Permissions::from_mode(0o700))?;
     }
-    Ok(opened)
+    Ok(Dir::from_std_file(opened.into_std()))
 }
 
 /// Removes the files in a directory, and returns the first directory in it that is met.

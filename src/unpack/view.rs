@@ -303,7 +303,11 @@ impl<'a> View<'a> {
             return Err(Fault::Name { path: shown(&item.path), problem: "has the name of a whiteout and is no file" });
         }
         contents.skip()?;
-        let mut place = self.resolve(item, parents)?;
+        let mut place = match self.resolve(item, parents) {
+            // Umoci hides what was in a directory even where it has become a file, in either order.
+            Err(Fault::Place { .. }) => return Ok(()),
+            place => place?,
+        };
         if Some(hidden) == OPAQUE.strip_prefix(WHITEOUT) {
             return self.hide_below(&place);
         }

@@ -6,13 +6,14 @@
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use rustix::fs::OFlags;
 
 use super::error::Fault;
 use super::item::{Contents, Piece, Sink};
 use super::place::Place;
+use super::staging::open_directory;
 
 /// Makes things below a directory that belongs to nobody else.
 pub(super) struct Writer {
@@ -39,20 +40,17 @@ impl Writer {
         let dir = match self.current.take() {
             Some((current, dir)) if current == parent => dir,
             Some((current, dir)) if !parent.is_top() && current == parent.parent() => {
-                open(&dir, parent.name()).map_err(local("open", &parent))?
+                open(&dir, Path::new(parent.name())).map_err(local("open", &parent))?
             }
             _ if parent.is_top() => self.top.try_clone().map_err(local("open", &parent))?,
-            _ => open(&self.top, parent.to_path().as_os_str()).map_err(local("open", &parent))?,
+            _ => open(&self.top, &parent.to_path()).map_err(local("open", &parent))?,
         };
         Ok(&self.current.insert((parent, dir)).1)
     }
 }
 
-/// Opens a directory, not a link to one.
-fn open(dir: &Dir, path: &OsStr) -> io::Result<Dir> {
-    let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits();
-    let file = dir.open_with(path, OpenOptions::new().read(true).custom_flags(flags.cast_signed()))?;
-    Ok(Dir::from_std_file(file.into_std()))
+fn open(dir: &Dir, path: &Path) -> io::Result<Dir> {
+    Ok(Dir::from_std_file(open_directory(dir, path)?.into_std()))
 }
 
 fn local(what: &'static str, place: &Place) -> impl FnOnce(io::Error) -> Fault {
@@ -98,7 +96,7 @@ impl Sink for Writer {
     fn hard_link(&mut self, place: &Place, original: &Place) -> Result<(), Fault> {
         let from = match original.parent() {
             parent if parent.is_top() => self.top.try_clone(),
-            parent => open(&self.top, parent.to_path().as_os_str()),
+            parent => open(&self.top, &parent.to_path()),
         };
         let from = from.map_err(local("open the directory of", original))?;
         let dir = self.parent(place)?;
@@ -112,10 +110,8 @@ impl Sink for Writer {
     }
 
     fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {
-        let set = |dir: &Dir| {
-            let opened = open(dir, place.name())?;
-            opened.into_std_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
-        };
+        let set =
+            |dir: &Dir| open_directory(dir, Path::new(place.name()))?.set_permissions(Permissions::from_mode(mode));
         set(self.parent(place)?).map_err(local("set the mode of", place))
     }
 }
