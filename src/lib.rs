@@ -14,7 +14,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`digest`] | digests, and the verifier that holds bytes against them |
-//! | [`mod@reference`] | references, parsed once and valid ever after |
+//! | [`reference`](mod@reference) | references, parsed once and valid ever after |
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |

@@ -1,5 +1,6 @@
 //! Where an image is unpacked before it gets its name: a hidden directory beside the target, which is gone unless all
-//! went well.
+//! went well. In a target that cannot be replaced, because something is mounted there or the process is in it, the hidden
+//! directory is inside of it, and what is in that moves up in the end.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -16,7 +17,7 @@ use super::error::Error;
 /// How much of the target's name is in that of the hidden directory: file systems have no names over 255 bytes.
 const MAX_NAME: usize = 200;
 
-/// A hidden directory beside a target. Dropped, it is removed with all that is in it.
+/// A hidden directory beside a target, or in it. Dropped, it is removed with all that is in it.
 pub(super) struct Staging {
     parent: Dir,
     /// Directories that were made for the target to be in, the deepest first.
@@ -24,7 +25,8 @@ pub(super) struct Staging {
     /// The name of the hidden directory in `parent`, until it has the target's.
     name: Option<OsString>,
     target: PathBuf,
-    target_name: OsString,
+    /// The target's name in `parent`; none if `parent` is the target.
+    target_name: Option<OsString>,
 }
 
 impl Staging {
@@ -40,16 +42,19 @@ impl Staging {
             Ok(_) => return Err(Error::Occupied(target.to_owned())),
             Err(error) => return Err(Error::local("unpack to", target)(error)),
         };
-        let Some(target_name) = path.file_name().map(OsStr::to_owned) else {
-            return Err(Error::Occupied(target.to_owned()));
+        let target_name = match path.file_name() {
+            _ if must_stay(&path) => None,
+            Some(name) => Some(name.to_owned()),
+            None => return Err(Error::Occupied(target.to_owned())),
         };
         let parent = match path.parent() {
+            _ if target_name.is_none() => path.as_path(),
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         let made = make_directories(parent)?;
         let opened = Dir::open_ambient_dir(parent, ambient_authority());
-        let opened = opened.and_then(|opened| Ok((opened, hidden(parent, &target_name)?)));
+        let opened = opened.and_then(|opened| Ok((opened, hidden(parent, target_name.as_deref())?)));
         match opened {
             Ok((parent, name)) => Ok(Self { parent, made, name: Some(name), target: target.to_owned(), target_name }),
             Err(error) => {
@@ -73,9 +78,10 @@ impl Staging {
 
     /// Gives the hidden directory its name, in place of the empty directory that may be there.
     pub(super) fn publish(mut self) -> Result<(), Error> {
-        self.set_mode(0o755).map_err(Error::local("set the mode of", &self.target))?;
+        let top = self.set_mode(0o755).map_err(Error::local("set the mode of", &self.target))?;
         let name = self.name.as_deref().unwrap_or_default();
-        match self.parent.rename(name, &self.parent, &self.target_name) {
+        let Some(target_name) = &self.target_name else { return self.move_up(&top) };
+        match self.parent.rename(name, &self.parent, target_name) {
             Ok(()) => {
                 self.name = None;
                 Ok(())
@@ -85,6 +91,28 @@ impl Staging {
             }
             Err(error) => Err(Error::local("rename a directory to", &self.target)(error)),
         }
+    }
+
+    /// Moves what is in the hidden directory to the target around it: all, or nothing unless the system fails twice.
+    fn move_up(&self, top: &Dir) -> Result<(), Error> {
+        let local = Error::local("move what was unpacked to", &self.target);
+        let names = top.entries().and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+        let names: Vec<OsString> = match names {
+            Ok(names) => names,
+            Err(error) => return Err(local(error)),
+        };
+        for (moved, name) in names.iter().enumerate() {
+            let is_free = self.parent.symlink_metadata(name).is_err();
+            let result =
+                if is_free { top.rename(name, &self.parent, name) } else { Err(ErrorKind::AlreadyExists.into()) };
+            if let Err(error) = result {
+                for name in &names[..moved] {
+                    let _ = self.parent.rename(name, top, name);
+                }
+                return Err(if is_free { local(error) } else { Error::Occupied(self.target.clone()) });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -96,6 +124,18 @@ impl Drop for Staging {
             remove_directories(&self.made);
         }
     }
+}
+
+/// Whether a directory that exists cannot be replaced by another: it is a mount point, or where this process is.
+fn must_stay(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = fs::metadata(path) else { return false };
+    let is_mounted = || match path.parent().map(fs::metadata) {
+        Some(Ok(parent)) => parent.dev() != metadata.dev(),
+        _ => true,
+    };
+    let is_current = || fs::metadata(".").is_ok_and(|dot| (dot.dev(), dot.ino()) == (metadata.dev(), metadata.ino()));
+    is_current() || is_mounted()
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -123,10 +163,10 @@ fn remove_directories(paths: &[PathBuf]) {
 }
 
 /// Makes a directory with a name of its own that only this user can enter.
-fn hidden(parent: &Path, target_name: &OsStr) -> io::Result<OsString> {
+fn hidden(parent: &Path, target_name: Option<&OsStr>) -> io::Result<OsString> {
     let mut prefix = OsString::from(".");
-    if target_name.len() <= MAX_NAME {
-        prefix.push(target_name);
+    if let Some(name) = target_name.filter(|name| name.len() <= MAX_NAME) {
+        prefix.push(name);
         prefix.push(".");
     }
     prefix.push("bndlr-");
