@@ -82,7 +82,7 @@ pub(super) fn size(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes} B");
     }
-    let mut tenths = (bytes + 50) / 100;
+    let mut tenths = bytes / 100 + u64::from(bytes % 100 >= 50);
     let mut unit = 0;
     while tenths >= 9995 && unit + 1 < UNITS.len() {
         tenths = (tenths + 500) / 1000;
