@@ -48,8 +48,8 @@ impl Build {
             write_digest(path, &digest)?;
         }
         output.result(&digest, || {
-            let places: Vec<_> = destinations.iter().map(Destination::shown).collect();
-            json!({"digest": digest, "outputs": places})
+            let outputs: Vec<_> = destinations.iter().flat_map(Destination::names).collect();
+            json!({"digest": digest, "outputs": outputs})
         })
     }
 }

@@ -10,7 +10,7 @@ use super::error::{Error, Exit};
 use super::location::Location;
 use crate::content::{self, DEFAULT_CONCURRENCY, OpenRange, Source};
 use crate::layout::{Archive, Directory};
-use crate::manifest::{ImageIndex, Manifest, Platform, RawManifest, media_type};
+use crate::manifest::{Descriptor, ImageIndex, Manifest, Platform, RawManifest, media_type};
 use crate::reference::{Identifier, Registry, Repository};
 use crate::remote::{Client, ClientOptions, Credentials, Login, RemoteRepository, Secret};
 
@@ -137,16 +137,16 @@ impl<T: Source + OpenRange> Images for T {}
 /// A location, open for reading.
 pub(super) struct Opened {
     pub(super) images: Box<dyn Images>,
-    pub(super) identifier: Identifier,
+    location: Location,
+    identifier: Identifier,
 }
 
 /// Opens a location for reading.
 pub(super) async fn open(location: &Location, connection: &Connection) -> Result<Opened, Error> {
     let identifier = location.identifier();
-    Ok(match location {
+    let (images, identifier): (Box<dyn Images>, _) = match location {
         Location::Registry(reference) => {
-            let repository = connection.repository(&reference.repository)?;
-            Opened { images: Box::new(repository), identifier: reference.identifier() }
+            (Box::new(connection.repository(&reference.repository)?), reference.identifier())
         }
         Location::Layout(path, _) => {
             let layout = Directory::at(path).await?;
@@ -154,7 +154,7 @@ pub(super) async fn open(location: &Location, connection: &Connection) -> Result
                 Some(identifier) => identifier,
                 None => layout.sole().await?.digest.into(),
             };
-            Opened { images: Box::new(layout), identifier }
+            (Box::new(layout), identifier)
         }
         Location::Archive(path, _) => {
             let archive = Archive::at(path).await?;
@@ -162,15 +162,23 @@ pub(super) async fn open(location: &Location, connection: &Connection) -> Result
                 Some(identifier) => identifier,
                 None => archive.sole()?.digest.into(),
             };
-            Opened { images: Box::new(archive), identifier }
+            (Box::new(archive), identifier)
         }
-    })
+    };
+    Ok(Opened { images, location: location.clone(), identifier })
 }
 
 impl Opened {
     /// The manifest that was asked for.
     pub(super) async fn manifest(&self) -> Result<RawManifest, Error> {
-        Ok(self.images.manifest(&self.identifier).await?)
+        let manifest = self.images.manifest(&self.identifier).await;
+        manifest.map_err(|error| Error::from(error).about(&self.location))
+    }
+
+    /// What describes the manifest that was asked for.
+    pub(super) async fn resolve(&self) -> Result<Descriptor, Error> {
+        let descriptor = self.images.resolve(&self.identifier).await;
+        descriptor.map_err(|error| Error::from(error).about(&self.location))
     }
 
     /// The manifest that was asked for, or what it has for this platform if it is an image index.
@@ -208,13 +216,11 @@ fn pick(index: &ImageIndex, platform: Option<&Platform>) -> Result<Identifier, N
             && found.architecture == wanted.architecture
             && (wanted.variant.is_none() || found.variant == wanted.variant)
     };
-    match images.iter().find(|image| image.platform.as_ref().is_some_and(fits)) {
-        Some(image) => Ok(image.digest.into()),
-        None => {
-            let found = images.iter().filter_map(|image| Some(image.platform.as_ref()?.to_string())).collect();
-            Err(NotInIndex { wanted, found })
-        }
+    if let Some(image) = images.iter().find(|image| image.platform.as_ref().is_some_and(fits)) {
+        return Ok(image.digest.into());
     }
+    let found = images.iter().filter_map(|image| Some(image.platform.as_ref()?.to_string())).collect();
+    Err(NotInIndex { wanted, found })
 }
 
 fn this_machine() -> Platform {

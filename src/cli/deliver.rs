@@ -42,11 +42,11 @@ impl Destination {
         self.location.place()
     }
 
-    /// Where it is, with its first tag, for people.
-    pub(super) fn shown(&self) -> String {
-        match self.tags.first() {
-            Some(tag) => format!("{}:{tag}", self.place()),
-            None => self.place(),
+    /// Where each tag is; the place alone, where there is no tag.
+    pub(super) fn names(&self) -> Vec<String> {
+        match &self.tags[..] {
+            [] => vec![self.place()],
+            tags => tags.iter().map(|tag| format!("{}:{tag}", self.place())).collect(),
         }
     }
 
@@ -87,22 +87,28 @@ pub(super) async fn deliver_all(
     output: &Output,
 ) -> Result<Vec<Copied>, Error> {
     let digest = bundle.raw_manifest().digest();
-    let mut copies = Vec::new();
-    for destination in destinations {
-        if let Some(expected) = destination.location.digest().filter(|expected| *expected != digest) {
+    // Before the first, so that either all are right or nothing has been sent.
+    for expected in destinations.iter().filter_map(|destination| destination.location.digest()) {
+        if expected != digest {
             return Err(Error::new(Exit::Conflict, format!("the bundle has digest {digest}, expected {expected}")));
         }
-        output.say(format!("Pushing to {}", destination.shown()));
-        let options = CopyOptions { concurrency, observer: Arc::new(Progress::new(output, "Uploading")) };
-        let copied = destination.deliver(bundle, connection, &options).await?;
-        let verb = if copied.changed { "Pushed" } else { "Unchanged" };
-        for tag in &destination.tags {
-            output.say(format!("{verb} {}:{tag} with digest {digest}", destination.place()));
-        }
-        if destination.tags.is_empty() {
-            output.say(format!("{verb} {} with digest {digest}", destination.place()));
-        }
-        copies.push(copied);
     }
-    Ok(copies)
+    let mut done = Vec::new();
+    for destination in destinations {
+        let names = destination.names();
+        let [begins, goes_on, ended] = match destination.location {
+            Location::Registry(_) => ["Pushing to", "Uploading", "Pushed"],
+            Location::Layout(..) | Location::Archive(..) => ["Writing to", "Writing", "Wrote"],
+        };
+        output.say(format!("{begins} {}", names[0]));
+        let options = CopyOptions { concurrency, observer: Arc::new(Progress::new(output, goes_on)) };
+        let delivered = destination.deliver(bundle, connection, &options).await;
+        let copied = delivered.map_err(|error| error.about(&destination.location))?;
+        let ended = if copied.changed { ended } else { "Unchanged" };
+        for name in names {
+            output.say(format!("{ended} {name} with digest {digest}"));
+        }
+        done.push(copied);
+    }
+    Ok(done)
 }

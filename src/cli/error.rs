@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde_json::json;
 
+use super::location::Location;
 use crate::content::{self, ErrorKind};
 use crate::{pack, reference};
 
@@ -58,6 +59,14 @@ impl Error {
         self
     }
 
+    /// The same about `location`: whoever writes the name of something here may not have meant a registry at all.
+    pub(super) fn about(self, location: &Location) -> Self {
+        match location.namesake() {
+            Some(hint) if matches!(self.exit, Exit::NotFound | Exit::Denied | Exit::Remote) => self.hint(hint),
+            _ => self,
+        }
+    }
+
     /// The error as one JSON document.
     pub(super) fn to_json(&self) -> serde_json::Value {
         json!({"error": {"code": self.exit.code(), "message": self.message, "hint": self.hint}})
@@ -76,6 +85,23 @@ impl From<content::Error> for Error {
         };
         Self { exit, message: error.to_string(), hint: error.hint().map(str::to_owned) }
     }
+}
+
+impl From<clap::Error> for Error {
+    /// What is wrong, perhaps a tip, the usage, and where to read more: each is a paragraph of its own.
+    fn from(error: clap::Error) -> Self {
+        let text = error.to_string();
+        let paragraphs: Vec<_> = text.split("\n\n").map(in_one_line).collect();
+        let starting = |start| paragraphs.iter().find_map(|paragraph| paragraph.strip_prefix(start));
+        let tip = starting("tip: ").filter(|tip| tip.contains("similar")).map(str::to_owned);
+        let usage = starting("Usage: ").map(|usage| format!("the usage is {usage}; --help says more"));
+        Self::usage(starting("error: ").unwrap_or(&text))
+            .hint(tip.or(usage).unwrap_or_else(|| "--help shows what is expected".to_owned()))
+    }
+}
+
+fn in_one_line(paragraph: &str) -> String {
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl From<pack::Error> for Error {

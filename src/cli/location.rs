@@ -28,12 +28,17 @@ impl Location {
             let (path, identifier) = split(text, rest)?;
             return Ok(Self::Archive(path, identifier));
         }
-        let reference = text.parse().map_err(Error::from);
-        if Path::new(text).exists() {
-            let hint = format!("{text:?} exists here, but a reference is meant: write oci:{text} for an image layout");
-            return reference.map(Self::Registry).map_err(|error: Error| error.hint(hint));
-        }
-        reference.map(Self::Registry)
+        text.parse().map(Self::Registry).map_err(|error| match namesake(text) {
+            Some(hint) => Error::from(error).hint(hint),
+            None => error.into(),
+        })
+    }
+
+    /// What is on this machine under the name of a repository, in words that say how to mean it.
+    pub(super) fn namesake(&self) -> Option<String> {
+        let Self::Registry(reference) = self else { return None };
+        let (name, repository) = (self.place(), reference.repository.name.as_str());
+        [&name, repository, repository.trim_start_matches("library/")].into_iter().find_map(namesake)
     }
 
     /// What picks a manifest; nothing where an image layout or an archive is named alone.
@@ -96,6 +101,19 @@ impl fmt::Display for Location {
             None => Ok(()),
         }
     }
+}
+
+/// What `text` is on this machine, although a reference is expected, in words that say how to mean it.
+fn namesake(text: &str) -> Option<String> {
+    let path = Path::new(text);
+    let metadata = path.metadata().ok()?;
+    Some(if path.join("oci-layout").is_file() {
+        format!("{text:?} is an image layout here: write oci:{text}")
+    } else if metadata.is_dir() {
+        format!("{text:?} is a directory here, and a reference is expected, such as localhost:5000/demo:v1")
+    } else {
+        format!("{text:?} is a file here: write archive:{text} if it is an image layout in a tar file")
+    })
 }
 
 /// Splits `PATH[:tag]` or `PATH@digest`. What follows a colon is a tag only if it can be one, so a path may have colons.

@@ -20,6 +20,7 @@ mod serve;
 mod trace;
 mod version;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,15 +32,31 @@ use output::{Format, Output};
 /// How long what is under way may take to clean up after an interruption.
 const CLEAN_UP: Duration = Duration::from_secs(5);
 
+/// A paragraph is one line here, and as many as it takes on the terminal.
+const AFTER_HELP: &str = "\
+A reference is host[:port]/repository[:tag][@digest]. oci:DIR[:tag] is an OCI image layout, archive:FILE[:tag] the \
+same in a tar file; every command that takes a reference takes these, too.
+
+Exit codes:
+  0    done
+  2    usage
+  3    not found
+  4    not allowed
+  5    the content is wrong or unsafe
+  6    the network or the registry failed
+  7    conflict
+  8    a file or the disk of this machine
+  130  interrupted
+
+Examples:
+  bndlr serve --memory
+  bndlr push ./manifests localhost:5000/demo:v1
+  bndlr pull localhost:5000/demo:v1 -o ./copy";
+
 /// Pack a directory into a deterministic OCI image, push it anywhere, and get it back.
 #[derive(Debug, Parser)]
 #[command(name = "bndlr", version, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "\
-A reference is host[:port]/repository[:tag][@digest]. oci:DIR[:tag] is an OCI image layout, archive:FILE[:tag] the same
-in a tar file; every command that takes a reference takes these, too.
-
-Exit codes: 0 done; 2 usage; 3 not found; 4 not allowed; 5 content is wrong or unsafe; 6 network or registry failed;
-7 conflict; 8 a file or disk of this machine; 130 interrupted.")]
+#[command(after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -60,7 +77,7 @@ struct Global {
     /// Show no progress bars, even on a terminal
     #[arg(long, global = true)]
     no_tty: bool,
-    /// How results and errors are written to standard output
+    /// How results are written to standard output; as JSON, errors are, too
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
 }
@@ -78,6 +95,11 @@ enum Command {
 }
 
 impl Command {
+    /// Whether to be interrupted is how it ends when all goes well.
+    fn runs_until_interrupted(&self) -> bool {
+        matches!(self, Self::Serve(_))
+    }
+
     async fn run(self, output: &Output) -> Result<(), Error> {
         match self {
             Self::Push(push) => push.run(output).await,
@@ -97,7 +119,7 @@ impl Command {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return report_usage(&error),
+        Err(error) => return report_usage(error),
     };
     let Global { verbose, quiet, no_tty, format } = cli.global;
     let output = Output::new(format, quiet, no_tty, verbose);
@@ -106,44 +128,47 @@ pub fn run() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return report(&output, &Error::new(Exit::Local, format!("cannot start threads: {error}"))),
+        Err(error) => return report(format, &Error::new(Exit::Local, format!("cannot start threads: {error}"))),
     };
+    let runs_until_interrupted = cli.command.runs_until_interrupted();
     let result = runtime.block_on(async {
         tokio::select! {
+            // First the command: while it reads a password, nothing here could react, and the system ends the program.
+            biased;
             result = cli.command.run(&output) => result,
-            () = interrupted() => Err(Error::new(Exit::Interrupted, "interrupted")),
+            () = async { interrupted().await }, if !runs_until_interrupted => Err(Error::new(Exit::Interrupted, "interrupted")),
         }
     });
     // What was dropped above may have a thread that is still removing what it made.
     runtime.shutdown_timeout(CLEAN_UP);
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&output, &error),
+        Err(error) => report(format, &error),
     }
 }
 
-/// Ends when the user or the system asks the program to end. A second time, the program ends at once.
-async fn interrupted() {
+/// What ends when the user or the system asks the program to end, from now on. A second time, the program ends at once.
+fn interrupted() -> impl Future<Output = ()> + use<> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tokio::spawn(async move {
+    let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
+    async {
+        let Ok((mut interrupt, mut terminate)) = signals else { return std::future::pending().await };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        std::process::exit(Exit::Interrupted as i32);
-    });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            std::process::exit(Exit::Interrupted as i32);
+        });
+    }
 }
 
-fn report(output: &Output, error: &Error) -> ExitCode {
-    if output.format == Format::Json {
+fn report(format: Format, error: &Error) -> ExitCode {
+    if format == Format::Json {
         // The exit code says it, too.
         let _ = output::write_stdout(&error.to_json().to_string());
     } else {
@@ -153,16 +178,22 @@ fn report(output: &Output, error: &Error) -> ExitCode {
 }
 
 /// Shows help where it was asked for, and else what is wrong with the arguments.
-fn report_usage(error: &clap::Error) -> ExitCode {
-    let wants_json = std::env::args().any(|argument| argument == "--format=json")
-        || std::env::args().zip(std::env::args().skip(1)).any(|pair| pair == ("--format".into(), "json".into()));
-    if wants_json && error.use_stderr() {
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let error = Error::usage(message).hint("bndlr --help shows all commands and flags");
-        let _ = output::write_stdout(&error.to_json().to_string());
-    } else {
-        let _ = error.print();
+fn report_usage(error: clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    match error.kind() {
+        DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Nobody may read it, as of `| head`.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
+        }
+        _ => report(asked_format(std::env::args_os()), &error.into()),
     }
-    if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
+}
+
+/// Which format is asked for among arguments that cannot be understood as a whole.
+fn asked_format(arguments: impl Iterator<Item = OsString>) -> Format {
+    let arguments: Vec<_> = arguments.collect();
+    let json = arguments.iter().any(|argument| argument == "--format=json")
+        || arguments.windows(2).any(|pair| pair == ["--format", "json"]);
+    if json { Format::Json } else { Format::Text }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::error::{Error, Exit};
+use super::location::Location;
 use super::output::{Output, count, size};
 use super::progress;
 use crate::manifest::Platform;
@@ -81,9 +82,11 @@ impl PackArgs {
                 .hint("use -l for labels, or leave out --image-format docker"));
         }
         let (directory, output) = (self.directory.clone(), output.clone());
-        tokio::task::spawn_blocking(move || pack(&directory, &selection, &options, &output))
-            .await
-            .map_err(|error| Error::new(Exit::Local, format!("packing stopped: {error}")))?
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // Not one of the runtime's threads: those are waited for after an interruption, and there is nothing here that
+        // would have to be cleaned up.
+        std::thread::spawn(move || sender.send(pack(&directory, &selection, &options, &output)));
+        receiver.await.map_err(|_| Error::new(Exit::Local, "packing stopped"))?
     }
 
     fn selection(&self) -> Selection {
@@ -112,7 +115,7 @@ impl PackArgs {
 }
 
 fn pack(directory: &Path, selection: &Selection, options: &PackOptions, output: &Output) -> Result<Bundle, Error> {
-    let tree = pack::scan(directory, selection)?;
+    let tree = pack::scan(directory, selection).map_err(|error| swapped(directory, error.into()))?;
     for warning in tree.warnings() {
         output.warn(warning);
     }
@@ -125,13 +128,25 @@ fn pack(directory: &Path, selection: &Selection, options: &PackOptions, output: 
     Ok(bundle)
 }
 
+/// The same error, unless it is about a reference that stands where the directory should be.
+fn swapped(directory: &Path, error: Error) -> Error {
+    let reference = directory.to_str().filter(|text| text.contains(':') && !directory.exists());
+    match reference.map(Location::parse) {
+        Some(Ok(_)) => error.hint("the directory comes first, and then the reference"),
+        _ => error,
+    }
+}
+
 /// When the image says that it was made: nothing, unless the environment says so (reproducible-builds.org).
 fn source_date_epoch() -> Result<Option<String>, Error> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(None) };
     let seconds = value.to_str().and_then(|value| value.parse::<u32>().ok().map(i64::from));
     let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     let time = time.ok_or_else(|| {
-        Error::usage(format!("SOURCE_DATE_EPOCH is {value:?}, and not a number of seconds since 1970"))
+        Error::usage(format!(
+            "SOURCE_DATE_EPOCH is {:?}, and not a number of seconds since 1970",
+            value.to_string_lossy()
+        ))
     })?;
     Ok(Some(time.to_string()))
 }

@@ -41,6 +41,7 @@ impl Output {
     }
 
     /// Tells the user what may be wrong, also when nothing else is told.
+    #[expect(clippy::unused_self, reason = "it is said where the rest is said")]
     pub(super) fn warn(&self, message: impl std::fmt::Display) {
         let _ = writeln!(anstream::stderr(), "warning: {message}");
     }

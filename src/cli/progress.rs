@@ -5,13 +5,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 
 use super::output::{Output, size};
 use crate::content::{Observer, Outcome};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, media_type};
 
-const BAR: &str = "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+const BAR: &str = "{msg} [{bar:14}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+/// For terminals on which [`BAR`] would not fit in one line.
+const NARROW_BAR: &str = "{wide_msg} {percent:>3}% {decimal_bytes_per_sec}";
+/// What [`BAR`] may need, in columns.
+const BAR_WIDTH: u16 = 80;
 
 /// Shows how a copy or a pull goes on.
 pub(super) struct Progress {
@@ -73,7 +78,9 @@ fn bars(output: &Output) -> MultiProgress {
 }
 
 fn bar(bars: &MultiProgress, total: u64, message: String) -> ProgressBar {
-    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let narrow = tcgetwinsize(std::io::stderr()).is_ok_and(|size| size.ws_col < BAR_WIDTH);
+    let template = if narrow { NARROW_BAR } else { BAR };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = bars.add(ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(message));
     bar.enable_steady_tick(Duration::from_millis(100));
     bar

@@ -20,8 +20,8 @@ use crate::unpack::{Limits, UnpackOptions, unpack};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bndlr pull localhost:5000/demo:v1                     into ./demo
-  bndlr pull ghcr.io/team/app@sha256:… -o /srv/app      exactly this content
+  bndlr pull localhost:5000/demo:v1
+  bndlr pull ghcr.io/team/app:v1.2.3 -o /srv/app
   bndlr pull archive:manifests.tar -o ./manifests")]
 pub(super) struct Pull {
     /// What to pull
@@ -51,8 +51,9 @@ impl Pull {
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.platform.as_ref()).await?;
         output.say(format!("Pulling {location} with digest {}", manifest.digest()));
+        let verb = if matches!(location, Location::Registry(_)) { "Downloading" } else { "Reading" };
         let limits = Limits { entries: self.max_entries, bytes: self.max_bytes };
-        let options = UnpackOptions { limits, observer: Arc::new(Progress::new(output, "Downloading")) };
+        let options = UnpackOptions { limits, observer: Arc::new(Progress::new(output, verb)) };
         let unpacked = unpack(&*opened.images, &manifest, &directory, &options).await.map_err(content::Error::from)?;
         let directory = directory.display().to_string();
         output.say(format!(

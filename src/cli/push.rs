@@ -12,6 +12,7 @@ use super::options::PackArgs;
 use super::output::Output;
 use crate::content::{Copied, Outcome};
 use crate::pack::Bundle;
+use crate::reference::Tag;
 
 /// Pack a directory and push it
 ///
@@ -21,8 +22,9 @@ use crate::pack::Bundle;
 #[command(after_help = "\
 Examples:
   bndlr push ./manifests localhost:5000/demo:v1
-  bndlr push ./manifests ghcr.io/team/app:v1.2.3 -t v1,latest -a org.opencontainers.image.version=v1.2.3
-  bndlr push ./policies registry.example.com/policies:v1 --exclude '*_test.rego' --digest-file digest.txt")]
+  bndlr push ./manifests ghcr.io/team/app:v1.2.3 -t v1,latest
+  bndlr push ./policies localhost:5000/policies:v1 --exclude '*_test.rego'
+  bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt")]
 pub(super) struct Push {
     #[command(flatten)]
     pack: PackArgs,
@@ -71,9 +73,12 @@ fn to_json(bundle: &Bundle, destinations: &[Destination], references: &[String],
         .iter()
         .map(|layer| json!({"digest": layer.digest, "size": layer.size, "result": outcome(layer.digest)}))
         .collect();
-    let mut tags: Vec<_> =
-        destinations.iter().flat_map(|destination| &destination.tags).map(|tag| tag.as_str()).collect();
-    tags.dedup();
+    let mut tags: Vec<&Tag> = Vec::new();
+    for tag in destinations.iter().flat_map(|destination| &destination.tags) {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
     json!({
         "reference": references.first(),
         "references": references,
@@ -81,7 +86,7 @@ fn to_json(bundle: &Bundle, destinations: &[Destination], references: &[String],
         "mediaType": manifest.media_type(),
         "size": manifest.bytes().len(),
         "result": if copies.iter().any(|copied| copied.changed) { "pushed" } else { "unchanged" },
-        "tags": tags,
+        "tags": tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(),
         "layers": layers,
         "bytesUploaded": copies.iter().map(Copied::bytes_uploaded).sum::<u64>(),
     })

@@ -25,7 +25,7 @@ impl Resolve {
         let location = Location::parse(&self.reference)?;
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
-        let descriptor = opened.images.resolve(&opened.identifier).await?;
+        let descriptor = opened.resolve().await?;
         output.result(&descriptor.digest.to_string(), || {
             json!({
                 "reference": location.to_string(),

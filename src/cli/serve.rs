@@ -14,6 +14,7 @@ use crate::server::{Registry, Server};
 ///
 /// Anybody who reaches it may push to it, so it listens on loopback unless told otherwise. Prints its address.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("storage").required(true)))]
 #[command(after_help = "\
 Examples:
   bndlr serve --root /var/lib/bndlr
@@ -23,10 +24,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
     /// Keep everything in this directory
-    #[arg(long, value_name = "DIR", required_unless_present = "memory", conflicts_with = "memory")]
+    #[arg(long, value_name = "DIR", group = "storage")]
     root: Option<PathBuf>,
     /// Keep everything in memory, until the program ends
-    #[arg(long)]
+    #[arg(long, group = "storage")]
     memory: bool,
     /// Answer requests for this host, too, while listening on loopback (can be repeated)
     #[arg(long = "host", value_name = "HOST[:PORT]")]
@@ -57,8 +58,10 @@ impl Serve {
             server = server.allow_host(host);
         }
         let address = server.address();
+        // Whoever reads the address may end the program at once.
+        let interrupted = super::interrupted();
         output.result(&address.to_string(), || json!({"address": address.to_string()}))?;
-        server.run(super::interrupted()).await;
+        server.run(interrupted).await;
         Ok(())
     }
 }

@@ -89,6 +89,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("let it be read, or leave it out with --exclude or a line in .bndlrignore")
+            }
             Self::Special { .. } | Self::Entry(_) => Some("leave it out with --exclude or a line in .bndlrignore"),
             Self::Escape(_) => {
                 Some("leave it out with --exclude, or let it point to something inside by a relative path")

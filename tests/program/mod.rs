@@ -1,0 +1,220 @@
+//! The program as a user has it: run in a directory of its own, with nothing of the surroundings.
+
+// Each test program uses a part of this.
+#![allow(dead_code)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up.
+pub const LONG: Duration = Duration::from_mins(1);
+
+pub const BNDLR: &str = env!("CARGO_BIN_EXE_bndlr");
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Standard output, if the program did what it was asked for.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    /// The one JSON document on standard output.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A directory to work in.
+pub struct Desk(TempDir);
+
+impl Desk {
+    pub fn new() -> Self {
+        Self::over(tempfile::tempdir().unwrap())
+    }
+
+    /// In a directory on some file system.
+    pub fn over(directory: TempDir) -> Self {
+        fs::create_dir(directory.path().join(".tmp")).unwrap();
+        Self(directory)
+    }
+
+    /// One with the sample tree in `tree`.
+    pub fn with_tree() -> Self {
+        let desk = Self::new();
+        make_tree(&desk.path("tree"));
+        desk
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// What is here, hidden or not, and what is among the temporary files.
+    pub fn names(&self) -> Vec<String> {
+        let list = |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+        let here = list(self.0.path()).filter(|name| name != ".tmp");
+        let mut names: Vec<_> = here.chain(list(&self.path(".tmp"))).map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A program that runs here, with an environment of its own.
+    pub fn process(&self, program: &str) -> std::process::Command {
+        let mut command = std::process::Command::new(program);
+        command.current_dir(self.0.path()).env_clear().env("HOME", self.0.path()).env("TMPDIR", self.path(".tmp"));
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `bndlr` with arguments that stand between spaces.
+    pub fn run(&self, arguments: &str) -> Ran {
+        self.run_with(&arguments.split_whitespace().collect::<Vec<_>>(), &[])
+    }
+
+    /// Runs `bndlr` with these arguments and variables.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let mut command = self.process(BNDLR);
+        command.args(arguments).envs(variables.iter().copied());
+        finish(command)
+    }
+
+    /// Runs `bndlr`, and leaves it running.
+    pub fn start(&self, arguments: &str) -> Child {
+        let mut command = self.process(BNDLR);
+        command.args(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+}
+
+/// Runs a program to its end.
+pub fn finish(command: std::process::Command) -> Ran {
+    let output = assert_cmd::Command::from_std(command).timeout(LONG).output().unwrap();
+    ran(output)
+}
+
+/// Waits for what was left running.
+pub fn wait(child: Child) -> Ran {
+    ran(child.wait_with_output().unwrap())
+}
+
+fn ran(output: std::process::Output) -> Ran {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Sends a signal, such as `INT`.
+pub fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// A file, an executable one, a link, an empty directory and a file large enough for sizes in kB.
+pub fn make_tree(root: &Path) {
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::create_dir(root.join("empty")).unwrap();
+    fs::write(root.join("a.txt"), "alpha\n").unwrap();
+    fs::write(root.join("sub/run.sh"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(root.join("sub/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(root.join("sub/noise"), noise(20_000)).unwrap();
+    symlink("a.txt", root.join("link")).unwrap();
+}
+
+/// Bytes that no compressor makes fewer, always the same.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// What a [`Wire`] does after an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    Close,
+    Hang,
+}
+
+/// A server that says exactly these bytes to each request, one request a connection.
+pub struct Wire {
+    pub address: SocketAddr,
+    heads: mpsc::Receiver<String>,
+}
+
+impl Wire {
+    /// `answer` gets the first line of a request: `GET /v2/ HTTP/1.1`.
+    pub fn start(answer: impl Fn(&str) -> (Vec<u8>, Then) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, heads) = mpsc::channel();
+        let answer = Arc::new(answer);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (answer, sender) = (Arc::clone(&answer), sender.clone());
+                std::thread::spawn(move || converse(&mut stream.unwrap(), &*answer, &sender));
+            }
+        });
+        Self { address, heads }
+    }
+
+    /// Waits for a request that begins so, to which the answer has been sent.
+    pub fn wait_for(&self, start: &str) {
+        while !self.heads.recv_timeout(LONG).unwrap().starts_with(start) {}
+    }
+}
+
+fn converse(stream: &mut TcpStream, answer: &dyn Fn(&str) -> (Vec<u8>, Then), heads: &mpsc::Sender<String>) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let (bytes, then) = answer(head.lines().next().unwrap());
+    // The program or the test may have ended.
+    let _ = stream.write_all(&bytes);
+    let _ = heads.send(head);
+    if then == Then::Hang {
+        let _ = std::io::copy(stream, &mut std::io::sink());
+    }
+}
+
+/// An answer with a body, whatever length it says.
+pub fn answer(status: &str, headers: &str, length: usize, body: &[u8]) -> Vec<u8> {
+    let mut answer =
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n").into_bytes();
+    answer.extend_from_slice(body);
+    answer
+}
