@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::error::{Error, Exit};
 use super::location::Location;
-use crate::content::{self, DEFAULT_CONCURRENCY, OpenRange, Source};
+use crate::content::{self, OpenRange, Source};
 use crate::layout::{Archive, Directory};
 use crate::manifest::{Descriptor, ImageIndex, Manifest, Platform, RawManifest, media_type};
 use crate::reference::{Identifier, Registry, Repository};
@@ -39,16 +39,6 @@ pub(super) struct RegistryArgs {
     /// Read the password from standard input
     #[arg(long, requires = "username", conflicts_with = "password")]
     password_stdin: bool,
-    /// How many blobs are under way at once
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = concurrency)]
-    concurrency: usize,
-}
-
-fn concurrency(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number @ 1..=256) => Ok(number),
-        _ => Err("expected a number from 1 to 256".to_owned()),
-    }
 }
 
 impl RegistryArgs {
@@ -85,11 +75,6 @@ impl RegistryArgs {
             Error::new(Exit::Local, format!("cannot read the password from standard input: {error}"))
         })?;
         Ok(Secret::new(password.trim_end_matches(['\r', '\n']).to_owned()))
-    }
-
-    /// How many blobs may be under way at once.
-    pub(super) fn concurrency(&self) -> usize {
-        self.concurrency
     }
 }
 
