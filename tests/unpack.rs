@@ -291,6 +291,19 @@ impl Open for Meanwhile {
 }
 
 #[tokio::test]
+async fn an_archive_may_end_with_the_last_byte_of_contents() {
+    // As `umoci insert` writes it: nothing fills up the last block, and no zero blocks follow.
+    let whole = Tar::new().dir("a").file("a/file", "hello").0;
+    let end = whole.len() - 512 + "hello".len();
+    let plain = |tar: &[u8]| Image::new().layer(media_type::OCI_LAYER, tar.to_vec(), tar);
+    assert_eq!(names(plain(&whole[..end])).await, ["a/", "a/file"]);
+    for cut in [end - 1, end + 1, whole.len() - 1] {
+        let error = unpacked(plain(&whole[..cut])).await.unwrap_err();
+        assert!(error.to_string().contains("breaks off"), "{cut}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn names_may_be_long_or_not_even_text() {
     let long = format!("{}/{}", "d".repeat(200), "f".repeat(200));
     let target = format!("t/{}", "t".repeat(200));

@@ -224,6 +224,16 @@ impl<R: BufRead> Archive<R> {
         Ok(map.end)
     }
 
+    /// Passes over what fills up the last block of an entry. At the end of the archive it may be missing, because some
+    /// programs write none there, `umoci insert` among them: all the contents are there, and every reader sees the same.
+    fn skip_padding(&mut self) -> Result<(), Fault> {
+        let padding = std::mem::take(&mut self.padding);
+        if padding == 0 || self.tar.fill_buf()?.is_empty() {
+            return Ok(());
+        }
+        self.skip_bytes(padding)
+    }
+
     fn skip_bytes(&mut self, size: u64) -> Result<(), Fault> {
         let mut left = size;
         while left > 0 {
@@ -285,8 +295,7 @@ impl<R: BufRead> Contents for Archive<R> {
         self.tar.consume(std::mem::take(&mut self.taken));
         while self.data == 0 {
             let Some(Extent { hole, data }) = self.pieces.next() else {
-                let padding = std::mem::take(&mut self.padding);
-                self.skip_bytes(padding)?;
+                self.skip_padding()?;
                 return Ok(Piece::End);
             };
             self.data = data;

@@ -1,4 +1,5 @@
 //! CNCF Distribution's registry, as Debian ships it, on a free port of this machine.
+#![allow(dead_code)] // each test binary uses a part of it
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -66,9 +67,18 @@ impl DockerRegistry {
 
     /// What it was asked so far, each as `METHOD /path?query`, in the order of its answers.
     pub fn asked(&self) -> Vec<String> {
+        self.answered().into_iter().map(|(request, ..)| request).collect()
+    }
+
+    /// The same with the status and the size of the body of each answer.
+    pub fn answered(&self) -> Vec<(String, u16, u64)> {
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
         // 127.0.0.1 - - [21/Nov/2026:10:00:00 +0000] "GET /v2/ HTTP/1.1" 200 2 "" "bndlr/0.1.0"
-        let line = |line: &str| Some(line.split_once("] \"")?.1.split_once(" HTTP/1.1\"")?.0.to_owned());
+        let line = |line: &str| {
+            let (request, answer) = line.split_once("] \"")?.1.split_once(" HTTP/1.1\" ")?;
+            let mut numbers = answer.split(' ');
+            Some((request.to_owned(), numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+        };
         log.lines().filter_map(line).collect()
     }
 }

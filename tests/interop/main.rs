@@ -1,0 +1,26 @@
+//! What others make of our work, and we of theirs: the real binary and the field's own programs, a file for each.
+//!
+//! A program that is not installed skips its tests with a message, or fails them when `BNDLR_REQUIRE_PEERS=1`. Whatever
+//! a test starts listens on loopback, keeps its files in a temporary directory, and ends with the test.
+
+#[path = "../docker_registry/mod.rs"]
+mod docker_registry;
+#[path = "../peer/mod.rs"]
+mod peer;
+
+mod bsdtar;
+mod build;
+mod busybox;
+mod format;
+mod gnu_tar;
+mod gzip;
+mod oci_client;
+mod pigz;
+mod python;
+mod registries;
+mod round_trip;
+mod run;
+mod skopeo;
+mod tree;
+mod umoci;
+mod zstd;
