@@ -11,6 +11,7 @@ mod peer;
 mod bsdtar;
 mod build;
 mod busybox;
+mod docker;
 mod format;
 mod gnu_tar;
 mod gzip;

@@ -1,4 +1,5 @@
 //! Programs of others that tests hold ours against.
+#![allow(dead_code)] // each test binary uses a part of it
 
 use std::env;
 use std::path::PathBuf;
@@ -15,9 +16,14 @@ pub fn require(name: &str) -> Option<PathBuf> {
     let directories = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = directories.map(|directory| directory.join(name)).find(|program| program.is_file());
     if found.is_none() {
-        let required = env::var("BNDLR_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(!required, "{name} is not installed, and BNDLR_REQUIRE_PEERS=1");
+        assert!(!are_required(), "{name} is not installed, and BNDLR_REQUIRE_PEERS=1");
         eprintln!("skipped: {name} is not installed");
     }
     found
+}
+
+/// Whether a test that would be skipped has to fail instead.
+#[must_use]
+pub fn are_required() -> bool {
+    env::var("BNDLR_REQUIRE_PEERS").is_ok_and(|value| value == "1")
 }
