@@ -133,8 +133,8 @@ impl Name {
     }
 
     /// Where Docker Hub keeps what has a name of one component.
-    fn on_docker_hub(self) -> Self {
-        if self.0.contains('/') { self } else { Self(format!("library/{}", self.0)) }
+    fn on_docker_hub(self) -> Result<Self, ParseError> {
+        if self.0.contains('/') { Ok(self) } else { format!("library/{}", self.0).parse() }
     }
 
     /// The part after the last slash.
@@ -288,7 +288,7 @@ impl FromStr for Repository {
             && (host == "localhost" || host.contains(['.', ':']))
         {
             let (registry, name): (Registry, Name) = (host.parse()?, name.parse()?);
-            let name = if registry.is_docker_hub() { name.on_docker_hub() } else { name };
+            let name = if registry.is_docker_hub() { name.on_docker_hub()? } else { name };
             return Ok(Self { registry, name });
         }
         let is_bare_digest = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -296,7 +296,7 @@ impl FromStr for Repository {
             return Err(ParseError::Name(text.to_owned()));
         }
         let name: Name = text.parse()?;
-        Ok(Self { registry: Registry(DOCKER_HUB.to_owned()), name: name.on_docker_hub() })
+        Ok(Self { registry: Registry(DOCKER_HUB.to_owned()), name: name.on_docker_hub()? })
     }
 }
 
@@ -420,6 +420,7 @@ mod tests {
     #[test]
     fn bad_references_say_which_part_is_wrong() {
         let long_name = format!("h.io/{}", "a".repeat(256));
+        let long_short_name = "a".repeat(250);
         let long_tag = format!("h.io/a:{}", "t".repeat(129));
         for (text, expected) in [
             ("", "empty"),
@@ -446,6 +447,7 @@ mod tests {
             ("h.io/a@sha256:12", "digest"),
             ("h.io/a@", "digest"),
             (long_name.as_str(), "longer"),
+            (long_short_name.as_str(), "longer"),
             (long_tag.as_str(), "tag"),
         ] {
             let error = text.parse::<Reference>().expect_err(text).to_string();

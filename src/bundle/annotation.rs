@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
-use crate::manifest::{Annotations, Labels};
+use crate::manifest::{Annotations, Descriptor, Labels, RawManifest, media_type};
 
 /// The version of the bundle format; here always [`FORMAT_VERSION`].
 pub const FORMAT: &str = "dev.bndlr.format";
@@ -29,10 +29,14 @@ pub fn label(annotation: &str, layer: usize) -> String {
     format!("{annotation}.{layer}")
 }
 
-/// The annotations of the layer with this number that the labels of its image's configuration stand for.
+/// The annotations of the layer with this number, for every reader the same: of a schema 2 manifest, and there only,
+/// they are what the labels of the image's configuration stand for.
 #[must_use]
-pub fn of_labels(labels: &Labels, layer: usize) -> Annotations {
-    let annotation = |key: &str| Some((key.to_owned(), labels.get(&label(key, layer))?.clone()));
+pub fn of_layer(manifest: &RawManifest, number: usize, layer: &Descriptor, labels: Option<&Labels>) -> Annotations {
+    if manifest.media_type() != media_type::DOCKER_MANIFEST {
+        return layer.annotations.clone();
+    }
+    let annotation = |key: &str| Some((key.to_owned(), labels?.get(&label(key, number))?.clone()));
     [FORMAT, ENTRIES, MEMBERS].into_iter().filter_map(annotation).collect()
 }
 

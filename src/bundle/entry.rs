@@ -10,8 +10,8 @@ use super::END_OF_ARCHIVE;
 
 /// The size of a tar block, in bytes.
 pub const BLOCK: u64 = 512;
-/// The longest path and the longest target of a link, in bytes.
-pub const MAX_PATH: usize = 4096;
+/// The longest path and the longest target of a link, in bytes: what Linux can open, whose limit counts a NUL.
+pub const MAX_PATH: usize = 4095;
 
 /// The largest size that the header's eleven octal digits hold.
 const MAX_USTAR_SIZE: u64 = 0o777_7777_7777;

@@ -6,9 +6,15 @@ use super::annotation::{self, InvalidLocation, Location};
 use super::entry::{Entry, EntryError, Kind};
 use super::member::Place;
 use super::order::{Order, OrderError};
-use super::section::{self, SectionError, SectionKind, read_section};
+use super::section::{self, MAX_SECTION_SIZE, SectionError, SectionKind, read_section};
 use super::varint;
 use crate::digest::Digest;
+
+/// How many entries a layer has at most.
+pub const MAX_ENTRIES: u64 = 1_000_000;
+/// How many bytes the paths and link targets of a layer have together at most. Written after each other, they take far
+/// less: without this, a few bytes of an index could take all memory.
+pub const MAX_NAMES: u64 = 128 * 1024 * 1024;
 
 /// A member: some of a layer's bytes, and the tar bytes that they decompress to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +63,9 @@ pub enum IndexError {
     /// An entry is not one.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// There are too many entries, or their paths are too long together.
+    #[error("a layer has at most {MAX_ENTRIES} entries, with paths and link targets of {MAX_NAMES} bytes together")]
+    TooMany,
     /// The entries are not in order.
     #[error(transparent)]
     Order(#[from] OrderError),
@@ -94,7 +103,8 @@ impl Index {
         };
         let index = Self { entries: location(annotation::ENTRIES)?, members: location(annotation::MEMBERS)? };
         let adjacent = index.entries.offset + index.entries.length == index.members.offset;
-        if !adjacent || index.members.offset + index.members.length != size {
+        let fit = index.entries.length.max(index.members.length) <= MAX_SECTION_SIZE;
+        if !adjacent || !fit || index.members.offset + index.members.length != size {
             return Err(IndexError::Layout(size));
         }
         Ok(Some(index))
@@ -148,6 +158,7 @@ pub struct IndexBuilder {
     entries: FrontCoded,
     members: FrontCoded,
     digests: Vec<u8>,
+    budget: Budget,
     /// The member in which the last entry begins.
     last_begun: u64,
     member: u64,
@@ -160,6 +171,7 @@ impl IndexBuilder {
         if place == Place::Begins {
             entry.path().clone_into(&mut self.first_path);
         }
+        self.budget.take(entry);
         self.entries.path(entry.path());
         let out = &mut self.entries.body;
         out.push(match entry.kind() {
@@ -204,6 +216,7 @@ impl IndexBuilder {
     /// # Errors
     /// When there are too many entries for a section.
     pub fn finish(self, offset: u64) -> Result<(Vec<u8>, Index), IndexError> {
+        self.budget.check()?;
         let (entries, members) = self.bodies();
         let mut bytes = section::write(SectionKind::Entries, &entries)?;
         let entries = locate(offset, &bytes);
@@ -216,6 +229,28 @@ impl IndexBuilder {
 
 fn locate(offset: u64, bytes: &[u8]) -> Location {
     Location { offset, length: bytes.len() as u64, digest: Digest::sha256(bytes) }
+}
+
+/// How much the entries of a layer take when they are in memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    entries: u64,
+    names: u64,
+}
+
+impl Budget {
+    fn take(&mut self, entry: &Entry) {
+        let target = match entry.kind() {
+            Kind::Symlink { target } => target.len(),
+            Kind::Directory | Kind::File { .. } => 0,
+        };
+        self.entries += 1;
+        self.names += (entry.path().len() + target) as u64;
+    }
+
+    fn check(self) -> Result<(), IndexError> {
+        if self.entries > MAX_ENTRIES || self.names > MAX_NAMES { Err(IndexError::TooMany) } else { Ok(()) }
+    }
 }
 
 /// A sequence of rows that each begin with a path, of which only what differs from the path before is written.
@@ -274,6 +309,7 @@ fn decode_entries(body: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
     let rows = varint::read(&mut input).ok_or_else(broken)?;
     let mut entries = Vec::new();
     let mut order = Order::default();
+    let mut budget = Budget::default();
     let mut path = String::new();
     let mut member = 0_u64;
     for _ in 0..rows {
@@ -281,6 +317,8 @@ fn decode_entries(body: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
         let (kind, step) = take_kind(&mut input).ok_or_else(broken)?;
         let entry = Entry::new(path.clone(), kind)?;
         order.next(&entry)?;
+        budget.take(&entry);
+        budget.check()?;
         member = member.checked_add(step).ok_or_else(broken)?;
         entries.push((entry, member));
     }
@@ -427,6 +465,43 @@ mod tests {
         }
         assert!(decode_entries(&[&entries[..], &[0]].concat()).is_err());
         assert!(decode_members(&[&members[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_few_bytes_of_index_do_not_take_all_memory() {
+        let mut body = Vec::new();
+        let rows = 40_000;
+        varint::write(&mut body, rows);
+        let parent = format!("d{}", "/d".repeat(2000));
+        for row in 0..rows {
+            let name = format!("{row:08}");
+            let suffix = if row == 0 { format!("{parent}/{name}") } else { name };
+            varint::write(&mut body, if row == 0 { 0 } else { parent.len() as u64 + 1 });
+            varint::write(&mut body, suffix.len() as u64);
+            body.extend_from_slice(suffix.as_bytes());
+            body.extend_from_slice(&[1, 0, 0]);
+        }
+        // Whatever is wrong with it first, it is not read to its end.
+        assert!(decode_entries(&body).is_err());
+
+        let mut budget = Budget { entries: MAX_ENTRIES - 1, names: 0 };
+        let entry = Entry::new("f", Kind::Directory).unwrap();
+        budget.take(&entry);
+        budget.check().unwrap();
+        budget.take(&entry);
+        assert!(matches!(budget.check(), Err(IndexError::TooMany)));
+        assert!(matches!(Budget { entries: 1, names: MAX_NAMES + 1 }.check(), Err(IndexError::TooMany)));
+    }
+
+    #[test]
+    fn a_section_that_is_longer_than_any_is_refused_before_it_is_read() {
+        let digest = Digest::sha256(b"");
+        let index = Index {
+            entries: Location { offset: 0, length: 1 << 40, digest },
+            members: Location { offset: 1 << 40, length: 78, digest },
+        };
+        let found = Index::of_layer(&index.annotations(), (1 << 40) + 78);
+        assert!(matches!(found, Err(IndexError::Layout(_))));
     }
 
     proptest! {

@@ -15,7 +15,7 @@ mod varint;
 
 pub use entry::{BLOCK, Entry, EntryError, Kind, MAX_PATH, padding, read_entry};
 
-pub use index::{Index, IndexBuilder, IndexError, Member};
+pub use index::{Index, IndexBuilder, IndexError, MAX_ENTRIES, MAX_NAMES, Member};
 pub use links::{Escape, Links};
 pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, Place};
 pub use order::{Order, OrderError, compare_paths};

@@ -12,6 +12,9 @@ use super::varint;
 /// The longest body of a section, in bytes.
 pub const MAX_SECTION: u64 = 64 * 1024 * 1024;
 
+/// The longest section in the layer, in bytes: what cannot be compressed grows by less than one part in 64.
+pub(super) const MAX_SECTION_SIZE: u64 = MAX_SECTION + MAX_SECTION / 64;
+
 /// The front of a gzip member that has an extra field and nothing else: no time, no name, system unknown.
 const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
 /// The name of our subfield.

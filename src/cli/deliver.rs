@@ -8,6 +8,7 @@ use super::location::Location;
 use super::output::Output;
 use super::progress::Progress;
 use crate::content::{Copied, CopyOptions, Target, copy};
+use crate::digest::Digest;
 use crate::layout::{ArchiveWriter, Directory};
 use crate::pack::Bundle;
 use crate::reference::Tag;
@@ -16,6 +17,8 @@ use crate::reference::Tag;
 pub(super) struct Destination {
     location: Location,
     pub(super) tags: Vec<Tag>,
+    /// Digests that the bundle must have.
+    expected: Vec<Digest>,
 }
 
 impl Destination {
@@ -26,8 +29,11 @@ impl Destination {
             let at = destinations.iter().position(|other| other.location.place() == location.place());
             let destination = match at {
                 Some(at) => &mut destinations[at],
-                None => destinations.push_mut(Self { location: location.clone(), tags: Vec::new() }),
+                None => {
+                    destinations.push_mut(Self { location: location.clone(), tags: Vec::new(), expected: Vec::new() })
+                }
             };
+            destination.expected.extend(location.digest());
             for tag in location.tags().iter().chain(tags) {
                 if !destination.tags.contains(tag) {
                     destination.tags.push(tag.clone());
@@ -88,7 +94,7 @@ pub(super) async fn deliver_all(
 ) -> Result<Vec<Copied>, Error> {
     let digest = bundle.raw_manifest().digest();
     // Before the first, so that either all are right or nothing has been sent.
-    for expected in destinations.iter().filter_map(|destination| destination.location.digest()) {
+    for &expected in destinations.iter().flat_map(|destination| &destination.expected) {
         if expected != digest {
             return Err(Error::new(Exit::Conflict, format!("the bundle has digest {digest}, expected {expected}")));
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::connect::{Opened, RegistryArgs, open};
 use super::error::{Error, Exit};
 use super::location::Location;
-use super::output::{Output, size, write_stdout};
+use super::output::{Output, size, write_bytes};
 use crate::manifest::{Annotations, Descriptor, ImageConfig, ImageManifest, Manifest, RawManifest, media_type};
 
 /// The largest configuration that is read, in bytes.
@@ -38,7 +38,7 @@ impl Inspect {
         let opened = open(&location, &connection).await?;
         let manifest = opened.manifest().await?;
         if self.raw {
-            return write_stdout(&String::from_utf8_lossy(manifest.bytes()));
+            return write_bytes(manifest.bytes());
         }
         let config = match manifest.manifest() {
             Manifest::Image(image) => config(&opened, image).await?,

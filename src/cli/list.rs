@@ -9,11 +9,12 @@ use super::connect::{Opened, RegistryArgs, open};
 use super::error::{Error, Exit};
 use super::inspect::config;
 use super::location::Location;
+use super::options::LimitArgs;
 use super::output::{Output, printable};
 use crate::bundle::{Entry, Index, Kind, annotation};
 use crate::content;
 use crate::manifest::{ImageConfig, Manifest, Platform, RawManifest, media_type};
-use crate::unpack::{Listed, ListedKind, UnpackOptions, list};
+use crate::unpack::{Limits, Listed, ListedKind, UnpackOptions, list};
 
 /// List the files of a bundle, or of any image
 ///
@@ -34,6 +35,8 @@ pub(super) struct List {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
     #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -43,7 +46,7 @@ impl List {
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.platform.as_ref()).await?;
-        let files = files(&opened, &manifest).await?;
+        let files = files(&opened, &manifest, self.limits.limits()).await?;
         let mut text = String::new();
         for file in &files {
             // Writing to a string does not fail.
@@ -54,11 +57,13 @@ impl List {
 }
 
 /// What is in a bundle or an image, in order.
-async fn files(opened: &Opened, manifest: &RawManifest) -> Result<Vec<Listed>, Error> {
+async fn files(opened: &Opened, manifest: &RawManifest, limits: Limits) -> Result<Vec<Listed>, Error> {
     if let Some(entries) = indexed(opened, manifest).await? {
         return Ok(entries.iter().map(listed).collect());
     }
-    Ok(list(&*opened.images, manifest, &UnpackOptions::default()).await.map_err(content::Error::from)?)
+    Ok(list(&*opened.images, manifest, &UnpackOptions { limits, ..UnpackOptions::default() })
+        .await
+        .map_err(content::Error::from)?)
 }
 
 /// The entries that the indexes of a bundle's layers say, or nothing if it is none.
@@ -71,9 +76,8 @@ async fn indexed(opened: &Opened, manifest: &RawManifest) -> Result<Option<Vec<E
     let mut entries = Vec::new();
     for (number, layer) in image.layers.iter().enumerate() {
         let wrong = |error| Error::new(Exit::Content, format!("layer {}: {error}", layer.digest));
-        let of_labels = labels.map(|labels| annotation::of_labels(labels, number));
-        let annotations = of_labels.as_ref().unwrap_or(&layer.annotations);
-        let Some(index) = Index::of_layer(annotations, layer.size).map_err(wrong)? else { return Ok(None) };
+        let annotations = annotation::of_layer(manifest, number, layer, labels);
+        let Some(index) = Index::of_layer(&annotations, layer.size).map_err(wrong)? else { return Ok(None) };
         let list = index.entries;
         let bytes = opened.images.read_range_unverified(layer, list.offset, list.length).await?;
         entries.extend(index.decode_entries(&bytes).map_err(wrong)?.into_iter().map(|(entry, _)| entry));

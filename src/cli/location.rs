@@ -79,13 +79,15 @@ impl Location {
     }
 
     /// What a directory with its contents is called, unless the user says so.
-    pub(super) fn directory_name(&self) -> String {
+    pub(super) fn directory_name(&self) -> Result<PathBuf, Error> {
         let name = match self {
-            Self::Registry(reference) => return reference.repository.name.last_component().to_owned(),
-            Self::Layout(path, _) => path.file_name(),
+            Self::Registry(reference) => Some(reference.repository.name.last_component().as_ref()),
+            // The layout itself has that name.
+            Self::Layout(..) => None,
             Self::Archive(path, _) => path.file_stem(),
         };
-        name.map_or_else(|| "bundle".to_owned(), |name| name.to_string_lossy().into_owned())
+        let unsaid = || Error::usage(format!("{self} does not say what to call the directory")).hint("use -o DIR");
+        name.map(|name| Path::new(".").join(name)).ok_or_else(unsaid)
     }
 }
 
@@ -128,6 +130,10 @@ fn split(text: &str, rest: &str) -> Result<(PathBuf, Option<Identifier>), Error>
             _ => (rest, None),
         }
     };
+    let has_tag = path.rsplit_once(':').is_some_and(|(_, tag)| tag.parse::<Tag>().is_ok());
+    if has_tag && matches!(identifier, Some(Identifier::Digest(_))) {
+        return Err(Error::usage(format!("{text:?} names a tag and a digest: one of them is enough")));
+    }
     if path.is_empty() {
         return Err(Error::usage(format!("{text:?} names no path: expected oci:DIR[:tag] or archive:FILE[:tag]")));
     }
@@ -154,6 +160,7 @@ mod tests {
         let digest = Digest::sha256(b"");
         assert_eq!(Location::parse(&format!("oci:dir@{digest}")).unwrap().digest(), Some(digest));
         assert!(matches!(Location::parse("localhost:5000/a:v1"), Ok(Location::Registry(_))));
+        assert!(Location::parse(&format!("oci:dir:v1@{digest}")).is_err());
         for wrong in ["oci:", "oci::v1", "archive:x:.v", "oci:dir@sha256:12", "Foo/bar", ""] {
             assert_eq!(Location::parse(wrong).unwrap_err().exit, super::super::error::Exit::Usage, "{wrong}");
         }

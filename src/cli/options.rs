@@ -11,6 +11,24 @@ use super::progress;
 use crate::manifest::Platform;
 use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Symlinks, Tree};
 use crate::reference::Tag;
+use crate::unpack::Limits;
+
+/// How much an image may be, unpacked.
+#[derive(Args, Debug)]
+pub(super) struct LimitArgs {
+    /// How many bytes the files may have together, so that a small archive cannot fill the disk
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().bytes)]
+    max_bytes: u64,
+    /// How many entries the layers may have together
+    #[arg(long, value_name = "N", default_value_t = Limits::default().entries)]
+    max_entries: u64,
+}
+
+impl LimitArgs {
+    pub(super) fn limits(&self) -> Limits {
+        Limits { entries: self.max_entries, bytes: self.max_bytes }
+    }
+}
 
 /// What goes into a bundle, and what its image says of itself.
 #[derive(Args, Debug)]

@@ -36,14 +36,14 @@ impl Output {
     pub(super) fn say(&self, message: impl std::fmt::Display) {
         if !self.quiet {
             // Nothing can be said about stderr failing.
-            let _ = writeln!(anstream::stderr(), "{message}");
+            let _ = writeln!(anstream::stderr(), "{}", printable(&message.to_string()));
         }
     }
 
     /// Tells the user what may be wrong, also when nothing else is told.
     #[expect(clippy::unused_self, reason = "it is said where the rest is said")]
     pub(super) fn warn(&self, message: impl std::fmt::Display) {
-        let _ = writeln!(anstream::stderr(), "warning: {message}");
+        let _ = writeln!(anstream::stderr(), "warning: {}", printable(&message.to_string()));
     }
 
     /// Writes the result: `text`, or `json` if that is asked for.
@@ -58,17 +58,22 @@ impl Output {
 /// Shows an error, and on a line of its own what the user can do.
 pub(super) fn show_error(error: &Error) {
     let mut stderr = anstream::stderr();
-    let _ = writeln!(stderr, "\u{1b}[1;31merror:\u{1b}[0m {}", error.message);
+    let _ = writeln!(stderr, "\u{1b}[1;31merror:\u{1b}[0m {}", printable(&error.message));
     if let Some(hint) = &error.hint {
-        let _ = writeln!(stderr, "\u{1b}[1;36mhint:\u{1b}[0m {hint}");
+        let _ = writeln!(stderr, "\u{1b}[1;36mhint:\u{1b}[0m {}", printable(hint));
     }
 }
 
 /// Writes lines to stdout. That nobody reads them any more is no error: `| head` is a way to use a program.
 pub(super) fn write_stdout(text: &str) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    match write!(stdout, "{text}{newline}").and_then(|()| stdout.flush()) {
+    write_bytes(format!("{text}{newline}").as_bytes())
+}
+
+/// Writes bytes to stdout as they are.
+pub(super) fn write_bytes(bytes: &[u8]) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::new(Exit::Local, format!("cannot write to standard output: {error}")))
         }
@@ -96,7 +101,10 @@ pub(super) fn size(bytes: u64) -> String {
 
 /// Text that somebody else wrote, with its control characters escaped: they could rewrite what the terminal shows.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    // Marks of direction can make a name look like another one.
+    let deceives = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escape = |c: char| if c.is_control() || deceives(c) { c.escape_default().collect() } else { vec![c] };
+    text.chars().flat_map(escape).collect()
 }
 
 /// `1 file`, `2 files`.

@@ -8,11 +8,12 @@ use serde_json::json;
 use super::connect::{RegistryArgs, open};
 use super::error::Error;
 use super::location::Location;
+use super::options::LimitArgs;
 use super::output::{Output, size};
 use super::progress::Progress;
 use crate::content;
 use crate::manifest::Platform;
-use crate::unpack::{Limits, UnpackOptions, unpack};
+use crate::unpack::{UnpackOptions, unpack};
 
 /// Fetch a bundle, or any image, verify it, and unpack it
 ///
@@ -33,12 +34,8 @@ pub(super) struct Pull {
     /// Which image of an image index to take; otherwise the one for this machine's processor
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
-    /// How many bytes the files may have together, so that a small archive cannot fill the disk
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().bytes)]
-    max_bytes: u64,
-    /// How many entries the layers may have together
-    #[arg(long, value_name = "N", default_value_t = Limits::default().entries)]
-    max_entries: u64,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -46,13 +43,13 @@ pub(super) struct Pull {
 impl Pull {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         let location = Location::parse(&self.reference)?;
-        let directory = self.output.unwrap_or_else(|| PathBuf::from(".").join(location.directory_name()));
+        let directory = self.output.map_or_else(|| location.directory_name(), Ok)?;
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.platform.as_ref()).await?;
         output.say(format!("Pulling {location} with digest {}", manifest.digest()));
         let verb = if matches!(location, Location::Registry(_)) { "Downloading" } else { "Reading" };
-        let limits = Limits { entries: self.max_entries, bytes: self.max_bytes };
+        let limits = self.limits.limits();
         let options = UnpackOptions { limits, observer: Arc::new(Progress::new(output, verb)) };
         let unpacked = unpack(&*opened.images, &manifest, &directory, &options).await.map_err(content::Error::from)?;
         let directory = directory.display().to_string();

@@ -195,7 +195,10 @@ impl Copying<'_> {
             match self.target.resolve(&Identifier::Tag(tag.clone())).await {
                 Ok(found) if found.digest == manifest.digest() => {}
                 Ok(_) => missing.push(tag.clone()),
-                Err(error) if error.kind() == ErrorKind::NotFound => missing.push(tag.clone()),
+                // Some registries deny a look at what is not there; whether it may be made, the push will show.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
+                    missing.push(tag.clone());
+                }
                 Err(error) => return Err(error),
             }
         }

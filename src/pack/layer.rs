@@ -188,7 +188,7 @@ fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -> Result<()
         if range.start < contents.start {
             tar.extend_from_slice(&head[range.start as usize..]);
         }
-        if matches!(entry.kind(), Kind::File { .. }) && range.start < contents.end.max(1) {
+        if matches!(entry.kind(), Kind::File { .. }) && range.start < contents.end {
             let start = range.start.max(contents.start);
             let stop = range.end.min(contents.end);
             tree.read(found, start - contents.start, stop - start, tar)?;

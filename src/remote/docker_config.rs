@@ -1,6 +1,6 @@
 //! Docker's configuration file, as far as it says who somebody is.
 //!
-//! What it says in other ways (programs that keep credentials, identity tokens) is named and not followed.
+//! Programs that keep credentials are named and not asked; identity tokens are not read.
 
 use std::collections::BTreeMap;
 use std::io;

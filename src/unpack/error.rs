@@ -94,7 +94,9 @@ impl Error {
             Self::Layer { fault: Fault::Collision(_), .. } => {
                 Some("the file system does not tell these names apart; unpack on one that does")
             }
-            Self::Layer { fault: Fault::Limit { .. }, .. } => Some("allow more, if you trust whoever made the image"),
+            Self::Layer { fault: Fault::Limit { .. }, .. } => {
+                Some("allow more with --max-bytes or --max-entries, if you trust whoever made the image")
+            }
             _ => None,
         }
     }

@@ -52,12 +52,8 @@ pub(super) async fn inspect(source: &dyn Open, manifest: &RawManifest) -> Result
     let fetched = if config.is_some() { image.config.size } else { 0 };
     let mut layers = Vec::new();
     for (number, descriptor) in image.layers.iter().enumerate() {
-        let annotations = match &config {
-            Some(config) if manifest.media_type() == media_type::DOCKER_MANIFEST => {
-                config.labels().map(|labels| annotation::of_labels(labels, number)).unwrap_or_default()
-            }
-            _ => descriptor.annotations.clone(),
-        };
+        let labels = config.as_ref().and_then(ImageConfig::labels);
+        let annotations = annotation::of_layer(manifest, number, descriptor, labels);
         let diff_id = config.as_ref().map(|config| config.rootfs.diff_ids[number]);
         if let Some(form) = form(descriptor, &annotations, diff_id)? {
             layers.push(Layer { descriptor: descriptor.clone(), form });

@@ -1,6 +1,6 @@
 //! Where an image is unpacked before it gets its name: a hidden directory beside the target, which is gone unless all
-//! went well. In a target that cannot be replaced, because something is mounted there or the process is in it, the hidden
-//! directory is inside of it, and what is in that moves up in the end.
+//! went well. Where the target is there, the hidden directory is in it, and what is in that moves up in the end: the
+//! target may be a mount point or the current directory, and its owner and mode are somebody's choice.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -34,16 +34,16 @@ impl Staging {
     /// empty directory.
     pub(super) fn new(target: &Path) -> Result<Self, Error> {
         // Where the target is reached through links, or is called `.`, its own name is another.
-        let path = match fs::canonicalize(target) {
-            Ok(path) if is_empty(&path) => path,
+        let (path, exists) = match fs::canonicalize(target) {
+            Ok(path) if is_empty(&path) => (path, true),
             Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(target).is_err() => {
-                target.to_owned()
+                (target.to_owned(), false)
             }
             Ok(_) => return Err(Error::Occupied(target.to_owned())),
             Err(error) => return Err(Error::local("unpack to", target)(error)),
         };
         let target_name = match path.file_name() {
-            _ if must_stay(&path) => None,
+            _ if exists => None,
             Some(name) => Some(name.to_owned()),
             None => return Err(Error::Occupied(target.to_owned())),
         };
@@ -124,18 +124,6 @@ impl Drop for Staging {
             remove_directories(&self.made);
         }
     }
-}
-
-/// Whether a directory that exists cannot be replaced by another: it is a mount point, or where this process is.
-fn must_stay(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(metadata) = fs::metadata(path) else { return false };
-    let is_mounted = || match path.parent().map(fs::metadata) {
-        Some(Ok(parent)) => parent.dev() != metadata.dev(),
-        _ => true,
-    };
-    let is_current = || fs::metadata(".").is_ok_and(|dot| (dot.dev(), dot.ino()) == (metadata.dev(), metadata.ino()));
-    is_current() || is_mounted()
 }
 
 fn is_empty(path: &Path) -> bool {
