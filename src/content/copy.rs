@@ -88,11 +88,13 @@ pub async fn copy(
     options: &CopyOptions,
 ) -> Result<Copied, Error> {
     let manifest = source.manifest(identifier).await?;
+    let concurrency = options.concurrency.max(1);
     let copying = Copying {
         source,
         target,
         observer: &options.observer,
-        permits: Semaphore::new(options.concurrency.max(1)),
+        concurrency,
+        permits: Semaphore::new(concurrency),
         blobs: Mutex::default(),
     };
     // Whether the manifest is there is asked while the blobs are under way: it costs no round trip of its own.
@@ -106,6 +108,7 @@ struct Copying<'a> {
     source: &'a dyn Source,
     target: &'a dyn Target,
     observer: &'a Arc<dyn Observer>,
+    concurrency: usize,
     permits: Semaphore,
     blobs: Mutex<Blobs>,
 }
@@ -135,7 +138,7 @@ impl Copying<'_> {
         let is_index = matches!(manifest.manifest(), Manifest::Index(_));
         async move {
             stream::iter(manifest.manifest().successors().map(Ok))
-                .try_for_each_concurrent(self.permits.available_permits().max(2), |descriptor| async move {
+                .try_for_each_concurrent(self.concurrency, |descriptor| async move {
                     if is_index && media_type::is_manifest(&descriptor.media_type) {
                         self.child(descriptor, depth + 1).await
                     } else {
