@@ -10,6 +10,7 @@ mod layer;
 mod read;
 mod scan;
 mod select;
+mod walk;
 
 pub use error::Error;
 pub use image::{Bundle, ImageFormat, ImageOptions};

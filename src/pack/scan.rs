@@ -1,21 +1,20 @@
-//! Walking a directory: what is there, in the order of entries, before any of it is read.
+//! Scanning: what is there, in the order of entries, before any of it is read.
+//!
+//! `walk` says what is in a directory; here directories are walked on all cores, because a tree of many small files
+//! costs the kernel more time than a single thread should wait for, and put in order.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, statat};
 use rustix::io::Errno;
 
 use super::Error;
-use super::read::{Identity, read_small};
-use super::select::{IGNORE_FILE, Patterns, Selection, Symlinks};
+use super::read::Identity;
+use super::select::{Selection, Symlinks};
+use super::walk::{Directory, Listing, Walk};
 use crate::bundle::{Entry, Kind, Links};
-
-/// The largest `.bndlrignore`, in bytes.
-const MAX_IGNORE_FILE: u64 = 1024 * 1024;
 
 /// What goes into a bundle, found but not yet read.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub struct Tree {
     /// The directory as the user named it, for messages.
     pub(super) path: PathBuf,
     /// The directory, open.
-    pub(super) root: OwnedFd,
+    pub(super) root: Arc<OwnedFd>,
     /// Whether files may be reached through links.
     pub(super) follow: bool,
     pub(super) entries: Vec<Found>,
@@ -70,204 +69,137 @@ pub fn scan(path: &Path, selection: &Selection) -> Result<Tree, Error> {
     let read = |error: Errno| Error::Read { path: path.to_owned(), source: error.into() };
     let stat = statat(CWD, path, AtFlags::empty()).map_err(read)?;
     if FileType::from_raw_mode(stat.st_mode).is_dir() {
-        return Walk::new(path, selection)?.directory();
+        return directory(&Walk::new(path, selection)?, path, selection.symlinks);
     }
     let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else {
         return Err(read(Errno::ISDIR));
     };
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    // Who names a file by a link means the file.
-    let selection = Selection { symlinks: Symlinks::Follow, ..Selection::default() };
-    let mut walk = Walk::new(parent, &selection)?;
     let name = name.to_str().ok_or_else(|| Error::NotUtf8 { path: path.to_owned() })?;
-    let root = rustix::io::dup(&walk.tree.root).map_err(read)?;
-    walk.found(&root, name, name.to_owned(), &stat)?;
-    Ok(walk.tree)
+    let selection = Selection::default();
+    let walk = Walk::new(parent, &selection)?;
+    let found = Found { entry: Entry::new(name, walk.kind(name, &stat)?)?, identity: Identity::of(&stat) };
+    let (path, root) = (parent.to_owned(), Arc::clone(walk.root()));
+    // Who names a file by a link means the file.
+    Ok(Tree { path, root, follow: true, entries: vec![found], warnings: Vec::new() })
 }
 
-struct Walk<'a> {
-    selection: &'a Selection,
-    /// Of `--exclude`, and then of each `.bndlrignore` from the top down to where the walk is.
-    patterns: Vec<Patterns>,
-    /// The directories from the top down to where the walk is, as device and inode.
-    above: Vec<(u64, u64)>,
-    /// The top, with all links resolved.
-    canonical: PathBuf,
-    links: Links,
-    tree: Tree,
+/// Finds what of a directory goes in.
+fn directory(walk: &Walk<'_>, path: &Path, symlinks: Symlinks) -> Result<Tree, Error> {
+    let (entries, warnings) = in_order(walk_all(walk))?;
+    let mut links = Links::default();
+    for found in &entries {
+        if let Kind::Symlink { target } = found.entry.kind() {
+            links.insert(found.entry.path(), target);
+        }
+    }
+    links.check()?;
+    let (root, follow) = (Arc::clone(walk.root()), symlinks == Symlinks::Follow);
+    Ok(Tree { path: path.to_owned(), root, follow, entries, warnings })
 }
 
-impl<'a> Walk<'a> {
-    fn new(path: &Path, selection: &'a Selection) -> Result<Self, Error> {
-        let read = |source| Error::Read { path: path.to_owned(), source };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, path, flags, Mode::empty()).map_err(|error| read(error.into()))?;
-        let canonical = path.canonicalize().map_err(read)?;
-        let follow = selection.symlinks == Symlinks::Follow;
-        let tree = Tree { path: path.to_owned(), root, follow, entries: Vec::new(), warnings: Vec::new() };
-        let patterns = vec![selection.patterns()?];
-        Ok(Self { selection, patterns, above: Vec::new(), canonical, links: Links::default(), tree })
-    }
+/// A directory that has been walked.
+struct Walked {
+    entries: Vec<Found>,
+    /// The directories among the entries: the place of each, and its number.
+    directories: Vec<(usize, usize)>,
+    warnings: Vec<String>,
+}
 
-    fn directory(mut self) -> Result<Tree, Error> {
-        let root = rustix::io::dup(&self.tree.root).map_err(self.read_error(""))?;
-        self.enter(&root, ".", "")?;
-        self.links.check()?;
-        Ok(self.tree)
-    }
-
-    /// Where `path` is for the user.
-    fn shown(&self, path: &str) -> PathBuf {
-        if path.is_empty() { self.tree.path.clone() } else { self.tree.path.join(path) }
-    }
-
-    fn read_error(&self, path: &str) -> impl Fn(Errno) -> Error {
-        let path = self.shown(path);
-        move |error| Error::Read { path: path.clone(), source: error.into() }
-    }
-
-    /// Walks the directory that is called `name` in `parent`, and `path` from the top.
-    fn enter(&mut self, parent: &OwnedFd, name: &str, path: &str) -> Result<(), Error> {
-        let follow = if self.tree.follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
-        let directory = openat(parent, name, flags, Mode::empty()).map_err(self.read_error(path))?;
-        let stat = fstat(&directory).map_err(self.read_error(path))?;
-        let identity = (stat.st_dev, stat.st_ino);
-        if self.above.contains(&identity) {
-            return Err(Error::Follow { path: self.shown(path), why: "it leads to a directory above itself".into() });
+/// Walks all directories, on all cores. The top has number 0.
+fn walk_all(walk: &Walk<'_>) -> Vec<Option<Result<Walked, Error>>> {
+    let queue = Queue::new(walk.top());
+    std::thread::scope(|scope| {
+        let others = std::thread::available_parallelism().map_or(0, |threads| threads.get() - 1);
+        for _ in 0..others {
+            scope.spawn(|| queue.work(walk));
         }
-        let names = self.names(path, &directory)?;
-        self.above.push(identity);
-        let ignores = names.iter().any(|name| name == IGNORE_FILE);
-        if ignores {
-            let patterns = self.ignore_file(path)?;
-            self.patterns.push(patterns);
-        }
-        self.visit_all(&directory, path, &names)?;
-        if ignores {
-            self.patterns.pop();
-        }
-        self.above.pop();
-        Ok(())
+        queue.work(walk);
+    });
+    queue.state.into_inner().unwrap_or_else(PoisonError::into_inner).walked
+}
+
+/// The directories that are still to be walked.
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// The last comes first, so that few directories are open at a time.
+    waiting: Vec<(usize, Directory)>,
+    /// How many are being walked, from which more may come.
+    busy: usize,
+    /// By number.
+    walked: Vec<Option<Result<Walked, Error>>>,
+}
+
+impl Queue {
+    fn new(top: Directory) -> Self {
+        let state = State { waiting: vec![(0, top)], busy: 0, walked: vec![None] };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn visit_all(&mut self, directory: &OwnedFd, path: &str, names: &[String]) -> Result<(), Error> {
-        let mut folded = HashMap::new();
-        for name in names {
-            let child = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-            if !self.visit(directory, name, child)? {
-                continue;
-            }
-            if let Some(other) = folded.insert(name.to_lowercase(), name) {
-                let (one, two) = (self.shown(path).join(other), self.shown(path).join(name));
-                let warning = format!(
-                    "{} and {} differ only in case: some systems can hold but one",
-                    one.display(),
-                    two.display()
-                );
-                self.tree.warnings.push(warning);
-            }
-        }
-        Ok(())
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under this lock can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names in a directory, in byte order.
-    fn names(&mut self, path: &str, directory: &OwnedFd) -> Result<Vec<String>, Error> {
-        let read = self.read_error(path);
-        let mut names = Vec::new();
-        for entry in Dir::read_from(directory).map_err(&read)? {
-            let entry = entry.map_err(&read)?;
-            match entry.file_name().to_str() {
-                Ok("." | "..") => {}
-                Ok(name) => names.push(name.to_owned()),
-                Err(_) => {
-                    let name = OsStr::from_bytes(entry.file_name().to_bytes());
-                    return Err(Error::NotUtf8 { path: self.shown(path).join(name) });
-                }
-            }
+    /// Walks directories until there are no more.
+    fn work(&self, walk: &Walk<'_>) {
+        while let Some((number, directory)) = self.take() {
+            let listing = walk.list(directory);
+            self.done(number, listing);
         }
-        names.sort_unstable();
-        Ok(names)
     }
 
-    fn ignore_file(&self, directory: &str) -> Result<Patterns, Error> {
-        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
-        let path = format!("{prefix}{IGNORE_FILE}");
-        let shown = self.shown(&path);
-        let bytes = read_small(&self.tree.root, &path, MAX_IGNORE_FILE)
-            .map_err(|source| Error::Read { path: shown.clone(), source })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::Pattern { place: shown.display().to_string(), why: "the file is not UTF-8".into() })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        Patterns::new(prefix, text.lines(), |line| format!("{} line {line}", shown.display()))
+    fn take(&self) -> Option<(usize, Directory)> {
+        let more_may_come = |state: &mut State| state.waiting.is_empty() && state.busy > 0;
+        let mut state = self.changed.wait_while(self.state(), more_may_come).unwrap_or_else(PoisonError::into_inner);
+        let next = state.waiting.pop()?;
+        state.busy += 1;
+        Some(next)
     }
 
-    /// Adds what is called `name` in `directory`, unless it is left out; says whether it went in.
-    fn visit(&mut self, directory: &OwnedFd, name: &str, path: String) -> Result<bool, Error> {
-        if self.selection.is_left_out(name) || name == IGNORE_FILE {
-            return Ok(false);
-        }
-        let mut stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.read_error(&path))?;
-        // A link counts as a file here, whatever it points to: as it does for git.
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        let decide = |patterns: &Patterns| patterns.decide(&path, kind.is_dir());
-        let nearest = || self.patterns.iter().skip(1).rev().find_map(decide);
-        if self.patterns.first().and_then(decide).or_else(nearest) == Some(false) {
-            return Ok(false);
-        }
-        if kind.is_symlink() {
-            match self.selection.symlinks {
-                Symlinks::Keep => return self.link(directory, name, path, &stat).map(|()| true),
-                Symlinks::Error => return Err(Error::Symlink { path: self.shown(&path) }),
-                Symlinks::Follow => stat = self.follow(&path)?,
-            }
-        }
-        self.found(directory, name, path, &stat).map(|()| true)
+    /// Notes what came of a directory, and that those in it are to be walked.
+    fn done(&self, number: usize, listing: Result<Listing, Error>) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.busy -= 1;
+        state.walked[number] = Some(listing.map(|Listing { entries, directories, warnings }| {
+            let first = state.walked.len();
+            let numbers = first..first + directories.len();
+            state.walked.resize_with(numbers.end, || None);
+            let places = directories.iter().map(|(place, _)| *place).zip(numbers.clone()).collect();
+            state.waiting.extend(numbers.zip(directories.into_iter().map(|(_, directory)| directory)).rev());
+            Walked { entries, directories: places, warnings }
+        }));
+        drop(guard);
+        self.changed.notify_all();
     }
+}
 
-    fn link(&mut self, directory: &OwnedFd, name: &str, path: String, stat: &Stat) -> Result<(), Error> {
-        let target = readlinkat(directory, name, Vec::new()).map_err(self.read_error(&path))?;
-        let target = target.into_string().map_err(|_| Error::NotUtf8 { path: self.shown(&path) })?;
-        self.links.insert(&path, &target);
-        self.push(path, Kind::Symlink { target }, stat)
-    }
-
-    /// What the link at `path` points to, which has to be inside the directory and not version control's.
-    fn follow(&self, path: &str) -> Result<Stat, Error> {
-        let follow = |why: String| Error::Follow { path: self.shown(path), why };
-        let target = self.shown(path).canonicalize().map_err(|error| follow(error.to_string()))?;
-        let Ok(inside) = target.strip_prefix(&self.canonical) else {
-            return Err(follow(format!("it leads out of the directory, to {}", target.display())));
+/// All entries and warnings, those of a directory after the directory itself.
+fn in_order(mut walked: Vec<Option<Result<Walked, Error>>>) -> Result<(Vec<Found>, Vec<String>), Error> {
+    let (mut entries, mut warnings) = (Vec::new(), Vec::new());
+    let mut enter = |number: usize| -> Result<_, Error> {
+        let Some(directory) = walked[number].take() else {
+            unreachable!("every directory is walked, and entered once")
         };
-        let mut names = inside.iter().filter_map(OsStr::to_str);
-        if let Some(name) = names.find(|name| self.selection.is_left_out(name)) {
-            return Err(follow(format!("it leads into {name}, which is left out")));
-        }
-        statat(&self.tree.root, path, AtFlags::empty()).map_err(|error| follow(error.to_string()))
-    }
-
-    /// Adds what is at `path`, and all that is in it.
-    fn found(&mut self, directory: &OwnedFd, name: &str, path: String, stat: &Stat) -> Result<(), Error> {
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                self.push(path.clone(), Kind::Directory, stat)?;
-                return self.enter(directory, name, &path);
-            }
-            FileType::RegularFile => {
-                // A regular file's size is never negative.
-                let size = u64::try_from(stat.st_size).unwrap_or_default();
-                return self.push(path, Kind::File { size, executable: stat.st_mode & 0o100 != 0 }, stat);
-            }
-            FileType::Fifo => "named pipe",
-            FileType::Socket => "socket",
-            FileType::CharacterDevice | FileType::BlockDevice => "device file",
-            FileType::Symlink | FileType::Unknown => "file of a kind that is not known",
+        let mut directory = directory?;
+        warnings.append(&mut directory.warnings);
+        Ok((directory.entries.into_iter().enumerate(), directory.directories.into_iter().peekable()))
+    };
+    let mut open = vec![enter(0)?];
+    while let Some((rest, directories)) = open.last_mut() {
+        let Some((place, found)) = rest.next() else {
+            open.pop();
+            continue;
         };
-        Err(Error::Special { path: self.shown(&path), kind })
+        entries.push(found);
+        if let Some((_, number)) = directories.next_if(|(of, _)| *of == place) {
+            open.push(enter(number)?);
+        }
     }
-
-    fn push(&mut self, path: String, kind: Kind, stat: &Stat) -> Result<(), Error> {
-        self.tree.entries.push(Found { entry: Entry::new(path, kind)?, identity: Identity::of(stat) });
-        Ok(())
-    }
+    Ok((entries, warnings))
 }
