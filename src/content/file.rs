@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream, TryStreamExt};
@@ -11,6 +11,12 @@ use super::{Error, ErrorKind};
 
 /// How many bytes are read at once.
 const CHUNK: u64 = 256 * 1024;
+
+/// Buffers that have been read to their end. Fresh memory of that size has to be zeroed and mapped page by page, which takes
+/// longer than reading a file that the system has in memory.
+static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+/// How many of them are kept.
+const MAX_SPARE: usize = 16;
 
 /// `length` bytes of `file` from `offset` on, read by position, so that many readers can share one file. Ends early
 /// where the file does.
@@ -48,17 +54,52 @@ pub async fn read_file_range(file: Arc<File>, offset: u64, length: u64) -> Resul
 }
 
 fn read_at(file: &File, offset: u64, wanted: u64) -> std::io::Result<Bytes> {
-    // `wanted` is at most CHUNK.
-    let mut buffer = vec![0; wanted as usize];
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+    // It is at most CHUNK.
+    let wanted = wanted as usize;
+    let mut chunk = Chunk::of(wanted);
+    let buffer = &mut chunk.buffer[..wanted];
+    while chunk.filled < buffer.len() {
+        match file.read_at(&mut buffer[chunk.filled..], offset + chunk.filled as u64) {
             Ok(0) => break,
-            Ok(read) => filled += read,
+            Ok(read) => chunk.filled += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    buffer.truncate(filled);
-    Ok(buffer.into())
+    Ok(Bytes::from_owner(chunk))
+}
+
+/// What was read. Its buffer is spare once nobody has it any more.
+struct Chunk {
+    buffer: Box<[u8]>,
+    filled: usize,
+}
+
+impl Chunk {
+    /// One with room for `length` bytes.
+    fn of(length: usize) -> Self {
+        // Many clients with little to read each must not have much memory each.
+        let is_small = length < CHUNK as usize / 4;
+        let spare = if is_small { None } else { SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop() };
+        let fresh = || vec![0; if is_small { length } else { CHUNK as usize }].into();
+        Self { buffer: spare.unwrap_or_else(fresh), filled: 0 }
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if self.buffer.len() < CHUNK as usize {
+            return;
+        }
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MAX_SPARE {
+            spare.push(std::mem::take(&mut self.buffer));
+        }
+    }
 }
