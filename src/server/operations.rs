@@ -60,7 +60,7 @@ impl Operations {
     /// A request's turn to send a part of a blob, if that is what it does.
     ///
     /// # Errors
-    /// When there was none in time. 503 and not 429: Docker and others try again after it.
+    /// When there was none in time. 503 and not 429: it is no fault of this client, and Docker tries again.
     pub(super) async fn admit(&self, method: &Method, endpoint: &str) -> Result<Option<SemaphorePermit<'_>>> {
         let uploads = matches!(endpoint, "uploads" | "upload");
         if !uploads || !matches!(*method, Method::POST | Method::PATCH | Method::PUT) {

@@ -41,11 +41,12 @@ pub(in crate::cli) enum AccessLog {
 
 impl Operations {
     pub(super) fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.connections = self.max_connections;
-        limits.uploads = self.max_uploads;
-        limits.idle_timeout = Duration::from_secs(self.idle_timeout);
-        limits
+        Limits {
+            connections: self.max_connections,
+            uploads: self.max_uploads,
+            idle_timeout: Duration::from_secs(self.idle_timeout),
+            ..Limits::default()
+        }
     }
 
     pub(super) fn configure(&self, server: Server) -> Server {
