@@ -85,7 +85,7 @@ mod tests {
         for _ in 0..20 {
             patience.moved(50, second);
         }
-        assert_eq!(patience.left(), Duration::ZERO, "half the rate is too little in the end");
+        assert!(patience.left() < second, "half the rate is too little in the end: the next second is not waited for");
         patience.moved(1_000_000, second);
         assert_eq!(patience.left(), 10 * second, "no more can be earned than there is at first");
     }
