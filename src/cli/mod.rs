@@ -100,6 +100,14 @@ impl Command {
         matches!(self, Self::Serve(_))
     }
 
+    /// How a server logs its requests.
+    fn access_log(&self) -> Option<serve::AccessLog> {
+        match self {
+            Self::Serve(serve) => Some(serve.access_log()),
+            _ => None,
+        }
+    }
+
     async fn run(self, output: &Output) -> Result<(), Error> {
         match self {
             Self::Push(push) => push.run(output).await,
@@ -123,8 +131,9 @@ pub fn run() -> ExitCode {
     };
     let Global { verbose, quiet, no_tty, format } = cli.global;
     let output = Output::new(format, quiet, no_tty, verbose);
-    if verbose {
-        trace::start();
+    let access_log = cli.command.access_log();
+    if verbose || access_log.is_some() {
+        trace::start(verbose, access_log.unwrap_or_default());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,8 +1,9 @@
 //! Files as streams of chunks.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream, TryStreamExt};
@@ -11,6 +12,12 @@ use super::{Error, ErrorKind};
 
 /// How many bytes are read at once.
 const CHUNK: u64 = 256 * 1024;
+
+/// Buffers that have been read to their end. Fresh memory of that size has to be zeroed and mapped page by page, which takes
+/// longer than reading a file that the system has in memory.
+static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+/// How many of them are kept.
+const MAX_SPARE: usize = 16;
 
 /// `length` bytes of `file` from `offset` on, read by position, so that many readers can share one file. Ends early
 /// where the file does.
@@ -24,11 +31,16 @@ pub fn read_file(
         if wanted == 0 {
             return Ok(None);
         }
-        let reading = Arc::clone(&file);
-        let chunk = tokio::task::spawn_blocking(move || read_at(&reading, offset, wanted))
-            .await
-            .map_err(|error| Error::local("read a file", std::io::Error::other(error)))?
-            .map_err(|error| Error::local("read a file", error))?;
+        let mut chunk = Chunk::of(wanted as usize);
+        chunk.fill_from_memory(&file, offset);
+        if !chunk.is_full() {
+            let reading = Arc::clone(&file);
+            chunk = tokio::task::spawn_blocking(move || chunk.fill(&reading, offset))
+                .await
+                .map_err(|error| Error::local("read a file", io::Error::other(error)))?
+                .map_err(|error| Error::local("read a file", error))?;
+        }
+        let chunk = Bytes::from_owner(chunk);
         let read = chunk.len() as u64;
         Ok((read > 0).then_some((chunk, (file, offset + read, left - read))))
     })
@@ -47,18 +59,90 @@ pub async fn read_file_range(file: Arc<File>, offset: u64, length: u64) -> Resul
     Err(Error::new(ErrorKind::Content, message))
 }
 
-fn read_at(file: &File, offset: u64, wanted: u64) -> std::io::Result<Bytes> {
-    // `wanted` is at most CHUNK.
-    let mut buffer = vec![0; wanted as usize];
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// A part of a file. Its buffer is spare once nobody has it any more.
+struct Chunk {
+    buffer: Box<[u8]>,
+    /// How many bytes are to be read. The buffer has at least as many.
+    wanted: usize,
+    filled: usize,
+}
+
+impl Chunk {
+    /// An empty one with room for `wanted` bytes, which are at most [`CHUNK`].
+    fn of(wanted: usize) -> Self {
+        // Many clients with little to read each must not have much memory each.
+        let is_small = wanted < CHUNK as usize / 4;
+        let spare = if is_small { None } else { SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop() };
+        let fresh = || vec![0; if is_small { wanted } else { CHUNK as usize }].into();
+        Self { buffer: spare.unwrap_or_else(fresh), wanted, filled: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.filled == self.wanted
+    }
+
+    /// Reads what the system has in memory and so never waits for a disk. What does not come is for [`fill`](Self::fill)
+    /// to read, and to fail at.
+    fn fill_from_memory(&mut self, file: &File, offset: u64) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::io::{ReadWriteFlags, preadv2};
+            let mut room = [io::IoSliceMut::new(&mut self.buffer[..self.wanted])];
+            self.filled = preadv2(file, &mut room, offset, ReadWriteFlags::NOWAIT).unwrap_or(0);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (file, offset);
+    }
+
+    /// Reads the rest, up to the end of the file, on a thread that may wait. `offset` is where the chunk begins.
+    fn fill(mut self, file: &File, offset: u64) -> io::Result<Self> {
+        while !self.is_full() {
+            match file.read_at(&mut self.buffer[self.filled..self.wanted], offset + self.filled as u64) {
+                Ok(0) => break,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if self.buffer.len() < CHUNK as usize {
+            return;
+        }
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MAX_SPARE {
+            spare.push(std::mem::take(&mut self.buffer));
         }
     }
-    buffer.truncate(filled);
-    Ok(buffer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[tokio::test]
+    async fn buffers_are_used_again_only_when_nobody_has_them() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        file.write_all(&content).unwrap();
+        let file = Arc::new(file);
+        for (offset, length) in [(0, content.len()), (3, 700_001), (CHUNK as usize - 1, 2), (7_999_999, 9)] {
+            // All chunks are held until the last has been read.
+            let chunks: Vec<Bytes> =
+                read_file(Arc::clone(&file), offset as u64, length as u64).try_collect().await.unwrap();
+            let end = content.len().min(offset + length);
+            assert!(chunks.concat() == content[offset..end], "{length} bytes from {offset} on");
+        }
+    }
 }

@@ -1,30 +1,51 @@
 //! The access log: one event of `tracing` per request, with the target `bndlr::access` and the fields `method`, `path`,
-//! `status`, `bytes` (of the answer's body) and `ms` (from the request's headers to the last of those bytes).
+//! `status`, `bytes` (of the answer's body), `ms` (from the request's headers to the last of those bytes), `client` (its address, as
+//! far as it is known) and `agent` (what it calls itself). The same is counted.
 //! A client that goes before it has an answer leaves no event.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{Method, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, USER_AGENT};
+use http::{Method, Response, StatusCode, request};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::answer::Body;
+use super::metrics::Metrics;
 use super::storage::BoxError;
+
+/// Where a request comes from: an extension of it.
+#[derive(Clone, Copy)]
+pub(super) struct Client(pub(super) SocketAddr);
 
 /// What is known of a request before it is answered.
 pub(super) struct Access {
     method: Method,
     path: String,
+    endpoint: &'static str,
+    client: Option<SocketAddr>,
+    agent: String,
     began: Instant,
+    metrics: Arc<Metrics>,
 }
 
 impl Access {
-    pub(super) fn begin(method: &Method, path: &str) -> Self {
-        Self { method: method.clone(), path: path.to_owned(), began: Instant::now() }
+    pub(super) fn begin(parts: &request::Parts, endpoint: &'static str, metrics: Arc<Metrics>) -> Self {
+        let agent = parts.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
+        Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            endpoint,
+            client: parts.extensions.get().map(|Client(address)| *address),
+            agent: agent.unwrap_or_default(),
+            began: Instant::now(),
+            metrics,
+        }
     }
 
     /// Sees to it that the event is sent just before the client gets the last byte of the answer, so that who has the
@@ -58,9 +79,12 @@ impl Logged {
     }
 
     fn log(&mut self) {
-        let Some(Access { method, path, began }) = self.access.take() else { return };
-        let (status, ms) = (self.status.as_u16(), u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        tracing::info!(target: "bndlr::access", %method, path, status, bytes = self.sent, ms);
+        let Some(Access { method, path, endpoint, client, agent, began, metrics }) = self.access.take() else { return };
+        let took = began.elapsed();
+        metrics.answered(endpoint, &method, self.status, took, self.sent);
+        let (status, ms) = (self.status.as_u16(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let client = client.map(tracing::field::display);
+        tracing::info!(target: "bndlr::access", %method, path, status, bytes = self.sent, ms, client, agent);
     }
 }
 

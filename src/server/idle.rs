@@ -12,61 +12,101 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::limits::Patience;
+
 /// Counts the requests of a connection that are being answered: as long as there is one, it is the server's turn.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Busy(Arc<AtomicUsize>);
+pub(super) struct Busy(Arc<Turns>);
+
+#[derive(Debug, Default)]
+struct Turns {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
 
 /// One request that is being answered.
-pub(super) struct Turn(Arc<AtomicUsize>);
+pub(super) struct Turn(Arc<Turns>);
 
 impl Busy {
     pub(super) fn begin(&self) -> Turn {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         Turn(Arc::clone(&self.0))
     }
 
-    fn is_busy(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+    /// How many turns have ended, when none is going on.
+    fn at_rest(&self) -> Option<usize> {
+        let ended = self.0.ended.load(Ordering::Relaxed);
+        (self.0.begun.load(Ordering::Relaxed) == ended).then_some(ended)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A connection on which reading and writing fail after `limit` without a byte in either direction, unless it is busy.
+/// A connection on which reading and writing fail when too little moves for too long, unless it is busy.
+///
+/// Most reads and writes have no need to wait, and cost nothing more than they would without this: time is asked for
+/// when they begin and end to wait, and the alarm is set again only after it has gone off.
 pub(super) struct Idle {
     stream: TcpStream,
     busy: Busy,
-    limit: Duration,
-    moved: Instant,
+    patience: Patience,
+    /// Since when the client has been waited for, and how many turns had ended then.
+    waiting: Option<(Instant, Option<usize>)>,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Idle {
-    pub(super) fn new(stream: TcpStream, busy: Busy, limit: Duration) -> Self {
-        Self { stream, busy, limit, moved: Instant::now(), alarm: Box::pin(tokio::time::sleep(limit)) }
+    pub(super) fn new(stream: TcpStream, busy: Busy, patience: Patience) -> Self {
+        let alarm = Box::pin(tokio::time::sleep(patience.left()));
+        Self { stream, busy, patience, waiting: None, alarm }
     }
 
-    /// Passes on what the stream said, and notes whether something moved.
-    fn watch<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.moved = Instant::now();
-            return result;
+    /// How long the client has been waited for. A turn of the server in between was not the client's time.
+    fn waited(&self) -> Duration {
+        let at_rest = self.busy.at_rest();
+        match self.waiting {
+            Some((since, before)) if at_rest.is_some() && at_rest == before => since.elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Notes that bytes moved.
+    fn moved(&mut self, bytes: usize) {
+        let waited = self.waited();
+        self.waiting = None;
+        self.patience.moved(bytes, waited);
+    }
+
+    /// Notes that nothing moved, and whether that is so for too long.
+    fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if self.waiting.is_none() {
+            self.waiting = Some((Instant::now(), self.busy.at_rest()));
         }
         while self.alarm.as_mut().poll(context).is_ready() {
-            if self.busy.is_busy() {
-                self.moved = Instant::now();
+            let waited = self.waited();
+            if waited.is_zero() {
+                self.waiting = Some((Instant::now(), self.busy.at_rest()));
             }
-            let end = self.moved + self.limit;
-            if end <= Instant::now() {
+            let left = self.patience.left().saturating_sub(waited);
+            if left.is_zero() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            self.alarm.as_mut().reset(end);
+            self.alarm.as_mut().reset(Instant::now() + left);
         }
         Poll::Pending
+    }
+
+    /// Passes on how many bytes were written.
+    fn written(&mut self, result: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Pending => return self.wait(context),
+            Poll::Ready(written) => self.moved(written.as_ref().map_or(0, |written| *written)),
+        }
+        result
     }
 }
 
@@ -76,15 +116,20 @@ impl AsyncRead for Idle {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.watch(result, context)
+        if result.is_pending() {
+            return self.wait(context);
+        }
+        self.moved(buffer.filled().len() - before);
+        result
     }
 }
 
 impl AsyncWrite for Idle {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(result, context)
+        self.written(result, context)
     }
 
     fn poll_write_vectored(
@@ -93,7 +138,7 @@ impl AsyncWrite for Idle {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.watch(result, context)
+        self.written(result, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -111,6 +156,7 @@ impl AsyncWrite for Idle {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::Limits;
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -120,7 +166,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let busy = Busy::default();
-        let mut server = Idle::new(listener.accept().await.unwrap().0, busy.clone(), Duration::from_millis(20));
+        let limits = Limits { idle_timeout: Duration::from_millis(20), ..Limits::default() };
+        let mut server = Idle::new(listener.accept().await.unwrap().0, busy.clone(), limits.patience());
 
         client.write_all(b"a").await.unwrap();
         assert_eq!(server.read_u8().await.unwrap(), b'a');

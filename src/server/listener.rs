@@ -17,17 +17,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::access::Client;
 use super::hosts::Hosts;
 use super::idle::{Busy, Idle};
 use super::registry::Registry;
 
-/// How long a client may take for the headers of a request, and between two requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long nothing may move on a connection.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How many connections are served at once; others wait to be accepted. Below the 1,024 open files that a process
-/// usually may have, because blobs are open files, too.
-const MAX_CONNECTIONS: usize = 512;
+/// The least that room for headers can be limited to.
+const MIN_HEADER_BYTES: usize = 8192;
 /// How many requests a client may have open on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
 /// How long running requests may take to end, once the server stops.
@@ -63,7 +59,20 @@ impl Server {
     /// # Errors
     /// When the system does not let it listen there.
     pub async fn bind(address: SocketAddr, registry: Registry) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        Self::over(TcpListener::bind(address).await?, registry)
+    }
+
+    /// Serves on a socket that is listening already, as one that systemd opened. It has to be called within a runtime
+    /// of tokio.
+    ///
+    /// # Errors
+    /// When the socket is none that listens.
+    pub fn on(listener: std::net::TcpListener, registry: Registry) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Self::over(TcpListener::from_std(listener)?, registry)
+    }
+
+    fn over(listener: TcpListener, registry: Registry) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let hosts = if address.ip().is_loopback() { Hosts::loopback() } else { Hosts::any() };
         Ok(Self { listener, address, registry, hosts, grace: GRACE })
@@ -97,7 +106,7 @@ impl Server {
         let Self { listener, registry, hosts, grace, .. } = self;
         let hosts = Arc::new(hosts);
         let (stop, stopping) = watch::channel(());
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(registry.operations().limits.connections.min(Semaphore::MAX_PERMITS)));
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
@@ -183,9 +192,16 @@ async fn accept(
 async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut stopping: watch::Receiver<()>) {
     // Small answers leave at once. Where that cannot be had, they leave later.
     let _ = stream.set_nodelay(true);
+    let client = stream.peer_addr().ok().map(Client);
+    let operations = registry.operations();
+    let limits = operations.limits.clone();
+    let _counted = operations.metrics.connection();
     let busy = Busy::default();
-    let stream = TokioIo::new(Idle::new(stream, busy.clone(), IDLE_TIMEOUT));
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let stream = TokioIo::new(Idle::new(stream, busy.clone(), limits.patience()));
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        if let Some(client) = client {
+            request.extensions_mut().insert(client);
+        }
         let (registry, hosts, turn) = (registry.clone(), Arc::clone(&hosts), busy.begin());
         async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
@@ -195,8 +211,10 @@ async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut sto
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let header_bytes = limits.header_bytes.max(MIN_HEADER_BYTES);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(header_bytes);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    builder.http2().max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
     let mut connection = pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -8,10 +8,14 @@
 mod access;
 mod answer;
 mod blobs;
+mod health;
 mod hosts;
 mod idle;
+mod limits;
 mod listener;
 mod manifests;
+mod metrics;
+mod operations;
 mod registry;
 mod request;
 pub mod storage;
@@ -19,5 +23,6 @@ mod tags;
 mod uploads;
 
 pub use answer::Body;
+pub use limits::Limits;
 pub use listener::{Running, Server};
 pub use registry::Registry;

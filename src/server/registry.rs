@@ -10,6 +10,9 @@ use http_body_util::BodyExt;
 use super::access::Access;
 use super::answer::{self, Body, Problem, Result};
 use super::hosts::Hosts;
+use super::limits::Limits;
+use super::metrics;
+use super::operations::Operations;
 use super::request::{self, Request};
 use super::storage::{BoxError, Storage};
 use super::{blobs, manifests, tags, uploads};
@@ -19,13 +22,25 @@ use crate::protocol::{Endpoint, ErrorCode};
 #[derive(Clone)]
 pub struct Registry {
     storage: Arc<dyn Storage>,
+    operations: Arc<Operations>,
 }
 
 impl Registry {
     /// A registry that keeps everything in `storage`.
     #[must_use]
     pub fn new(storage: impl Storage) -> Self {
-        Self { storage: Arc::new(storage) }
+        Self { storage: Arc::new(storage), operations: Arc::new(Operations::new(Limits::default())) }
+    }
+
+    /// Lets clients take no more than `limits` say.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.operations = Arc::new(Operations::new(limits));
+        self
+    }
+
+    pub(super) fn operations(&self) -> &Operations {
+        &self.operations
     }
 
     /// Answers a request (distribution-spec v1.1.1, "Endpoints"). Whatever goes wrong is an answer, too.
@@ -40,12 +55,13 @@ impl Registry {
     /// The same, when `hosts` has nothing against it.
     pub(super) async fn answer_for(&self, hosts: &Hosts, request: http::Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let access = Access::begin(&parts.method, parts.uri.path());
+        let endpoint = metrics::endpoint_label(parts.uri.path());
+        let access = Access::begin(&parts, endpoint, Arc::clone(&self.operations.metrics));
         let checked = hosts.check(&parts.uri, &parts.headers);
         let request = Request::new(parts.headers, parts.uri.query().unwrap_or_default());
-        let mut body = request::Body::new(body);
+        let mut body = request::Body::new(body, &self.operations);
         let result = match checked {
-            Ok(()) => self.dispatch(&parts.method, parts.uri.path(), &request, &mut body).await,
+            Ok(()) => self.admit(&parts.method, parts.uri.path(), endpoint, &request, &mut body).await,
             Err(problem) => Err(problem),
         };
         let response = result.unwrap_or_else(Problem::into_response);
@@ -54,6 +70,22 @@ impl Registry {
             body.drain().await;
         }
         access.log(answer::complete(&parts.method, response))
+    }
+
+    /// Lets a request in when it is its turn.
+    async fn admit(
+        &self,
+        method: &Method,
+        path: &str,
+        endpoint: &str,
+        request: &Request,
+        body: &mut request::Body,
+    ) -> Result {
+        if let Some(answer) = self.operations.answer(&*self.storage, method, endpoint).await {
+            return answer;
+        }
+        let _turn = self.operations.admit(method, endpoint).await?;
+        self.dispatch(method, path, request, body).await
     }
 
     async fn dispatch(&self, method: &Method, path: &str, request: &Request, body: &mut request::Body) -> Result {

@@ -2,7 +2,8 @@
 //! need.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
@@ -12,11 +13,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Body as _;
 
 use super::answer::Problem;
+use super::limits::Patience;
+use super::metrics::Metrics;
+use super::operations::Operations;
 use super::storage::{BoxError, Chunks};
 use crate::protocol::ErrorCode;
 
-/// How long a client may take for the next bytes of a body.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How much of a body is read, and for how long, only so that the client comes to read the answer.
 const DRAIN: (usize, Duration) = (8 * 1024 * 1024, Duration::from_secs(2));
 
@@ -29,6 +31,8 @@ pub(super) struct Request {
 /// The body of a request.
 pub(super) struct Body {
     frames: UnsyncBoxBody<Bytes, BoxError>,
+    patience: Patience,
+    metrics: Arc<Metrics>,
     ended: bool,
 }
 
@@ -38,8 +42,8 @@ pub(super) enum BodyError {
     /// There is more than there may be.
     #[error("the body has more than the {0} bytes that were announced or are allowed")]
     TooLong(u64),
-    /// Nothing came for too long.
-    #[error("no more of the body came within {} seconds", PATIENCE.as_secs())]
+    /// Too little came for too long.
+    #[error("the body came too slowly")]
     Stalled,
     /// The client is gone, or does not speak HTTP.
     #[error("the body broke off: {0}")]
@@ -77,19 +81,26 @@ impl Request {
 }
 
 impl Body {
-    pub(super) fn new(frames: UnsyncBoxBody<Bytes, BoxError>) -> Self {
-        Self { frames, ended: false }
+    pub(super) fn new(frames: UnsyncBoxBody<Bytes, BoxError>, operations: &Operations) -> Self {
+        let (patience, metrics) = (operations.limits.patience(), Arc::clone(&operations.metrics));
+        Self { frames, patience, metrics, ended: false }
     }
 
     /// The next bytes.
     async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         while !self.ended {
-            let frame = tokio::time::timeout(PATIENCE, self.frames.frame()).await;
+            let began = Instant::now();
+            let frame = tokio::time::timeout(self.patience.left(), self.frames.frame()).await;
             let result = match frame {
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => return Some(Ok(data)),
-                    Err(_trailers) => continue,
-                },
+                Ok(Some(Ok(frame))) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    self.patience.moved(data.len(), began.elapsed());
+                    self.metrics.received(data.len());
+                    if data.is_empty() {
+                        continue;
+                    }
+                    return Some(Ok(data));
+                }
                 Ok(None) => None,
                 Ok(Some(Err(error))) => Some(Err(BodyError::Broken(error))),
                 Err(_elapsed) => Some(Err(BodyError::Stalled)),

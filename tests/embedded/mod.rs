@@ -24,7 +24,11 @@ impl Embedded {
     }
 
     pub async fn over(storage: impl Storage) -> Self {
-        let server = Server::bind("127.0.0.1:0".parse().unwrap(), Registry::new(storage)).await.unwrap();
+        Self::of(Registry::new(storage)).await
+    }
+
+    pub async fn of(registry: Registry) -> Self {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), registry).await.unwrap();
         Self { running: server.spawn(), http: client(reqwest::Client::builder()) }
     }
 

@@ -1,9 +1,14 @@
 //! `bndlr serve`
 
+mod operations;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::json;
+
+pub(super) use operations::AccessLog;
+use operations::Operations;
 
 use super::error::{Error, Exit};
 use super::output::Output;
@@ -20,7 +25,7 @@ Examples:
   bndlr serve --root /var/lib/bndlr
   bndlr serve --memory --listen 127.0.0.1:0")]
 pub(super) struct Serve {
-    /// Where to listen; port 0 is any free one
+    /// Where to listen; port 0 is any free one. A socket that systemd hands over is used instead
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
     /// Keep everything in this directory
@@ -35,12 +40,26 @@ pub(super) struct Serve {
     /// Let anybody push and pull, from wherever the address can be reached
     #[arg(long)]
     anonymous: bool,
+    #[command(flatten)]
+    operations: Operations,
 }
 
 impl Serve {
+    pub(super) fn access_log(&self) -> AccessLog {
+        self.operations.access_log
+    }
+
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
-        if !self.listen.ip().is_loopback() && !self.anonymous {
-            let message = format!("{} can be reached from other machines, and anybody could push there", self.listen);
+        let handed_over = operations::handed_over()
+            .map_err(|error| Error::new(Exit::Local, format!("cannot use the socket in LISTEN_FDS: {error}")))?;
+        let listen = match &handed_over {
+            Some(listener) => listener.local_addr().map_err(|error| {
+                Error::new(Exit::Local, format!("cannot find out the address of the socket in LISTEN_FDS: {error}"))
+            })?,
+            None => self.listen,
+        };
+        if !listen.ip().is_loopback() && !self.anonymous {
+            let message = format!("{listen} can be reached from other machines, and anybody could push there");
             return Err(Error::usage(message).hint("add --anonymous if that is what you want"));
         }
         let registry = match &self.root {
@@ -49,11 +68,16 @@ impl Serve {
             })?),
             None => Registry::new(Memory::new()),
         };
+        let registry = registry.limits(self.operations.limits());
         let cannot_listen = |error| {
-            Error::new(Exit::Local, format!("cannot listen on {}: {error}", self.listen))
+            Error::new(Exit::Local, format!("cannot listen on {listen}: {error}"))
                 .hint("is another registry running there? --listen 127.0.0.1:0 takes any free port")
         };
-        let mut server = Server::bind(self.listen, registry).await.map_err(cannot_listen)?;
+        let server = match handed_over {
+            Some(listener) => Server::on(listener, registry),
+            None => Server::bind(listen, registry).await,
+        };
+        let mut server = self.operations.configure(server.map_err(cannot_listen)?);
         for host in self.hosts {
             server = server.allow_host(host);
         }
