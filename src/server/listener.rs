@@ -13,16 +13,20 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::hosts::Hosts;
 use super::idle::{Busy, Idle};
-use super::registry::Registry;
+use super::registry::{Registry, Secure};
+use super::tls::Tls;
 
 /// How long a client may take for the headers of a request, and between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long nothing may move on a connection.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many connections are served at once; others wait to be accepted. Below the 1,024 open files that a process
@@ -35,7 +39,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait when the system cannot accept a connection, as when the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A registry that listens on an address. It serves HTTP/1.1, and HTTP/2 without TLS to clients that begin with that.
+/// A registry that listens on an address. It serves HTTP/1.1 and HTTP/2; without TLS, HTTP/2 to clients that begin
+/// with that.
 ///
 /// ```
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,7 +58,15 @@ pub struct Server {
     address: SocketAddr,
     registry: Registry,
     hosts: Hosts,
+    tls: Option<Tls>,
     grace: Duration,
+}
+
+/// What all connections share.
+struct Shared {
+    registry: Registry,
+    hosts: Hosts,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -66,7 +79,7 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let hosts = if address.ip().is_loopback() { Hosts::loopback() } else { Hosts::any() };
-        Ok(Self { listener, address, registry, hosts, grace: GRACE })
+        Ok(Self { listener, address, registry, hosts, tls: None, grace: GRACE })
     }
 
     /// Lets requests for `host` (`name` or `name:port`) pass, too, when this listens on loopback. Others are refused
@@ -75,6 +88,12 @@ impl Server {
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.hosts.allow(host.into());
         self
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// How long running requests may take to end, once the server stops. 10 seconds, unless this says otherwise.
@@ -94,8 +113,8 @@ impl Server {
     /// [`grace`](Self::grace) says, and cuts off the rest, whose upload sessions stay resumable. Dropping the future
     /// cuts off all.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, registry, hosts, grace, .. } = self;
-        let hosts = Arc::new(hosts);
+        let Self { listener, registry, hosts, tls, grace, .. } = self;
+        let shared = Arc::new(Shared { registry, hosts, tls });
         let (stop, stopping) = watch::channel(());
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -107,9 +126,9 @@ impl Server {
                 accepted = accept(&listener, &slots) => accepted,
             };
             let Some((stream, slot)) = accepted else { break };
-            let (registry, hosts, stopping) = (registry.clone(), Arc::clone(&hosts), stopping.clone());
+            let (shared, stopping) = (Arc::clone(&shared), stopping.clone());
             connections.spawn(async move {
-                serve(stream, registry, hosts, stopping).await;
+                serve(stream, shared, stopping).await;
                 drop(slot);
             });
         }
@@ -180,16 +199,38 @@ async fn accept(
 }
 
 /// Serves one connection until it ends, or until the running requests do once `stopping` changes.
-async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut stopping: watch::Receiver<()>) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopping: watch::Receiver<()>) {
     // Small answers leave at once. Where that cannot be had, they leave later.
     let _ = stream.set_nodelay(true);
     let busy = Busy::default();
-    let stream = TokioIo::new(Idle::new(stream, busy.clone(), IDLE_TIMEOUT));
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let (registry, hosts, turn) = (registry.clone(), Arc::clone(&hosts), busy.begin());
+    let stream = Idle::new(stream, busy.clone(), IDLE_TIMEOUT);
+    let Some(acceptor) = shared.tls.as_ref().map(Tls::acceptor) else {
+        return converse(stream, busy, shared, stopping).await;
+    };
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
+        _ = stopping.changed() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => converse(stream, busy, shared, stopping).await,
+        Ok(Err(error)) => tracing::debug!(target: "bndlr::server", %error, "a client does not agree on TLS"),
+        Err(_elapsed) => tracing::debug!(target: "bndlr::server", "a client takes too long to agree on TLS"),
+    }
+}
+
+/// Speaks HTTP on a connection.
+async fn converse<S>(stream: S, busy: Busy, shared: Arc<Shared>, mut stopping: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        let (shared, turn) = (Arc::clone(&shared), busy.begin());
         async move {
+            if shared.tls.is_some() {
+                request.extensions_mut().insert(Secure);
+            }
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            let response = registry.answer_for(&hosts, request).await;
+            let response = shared.registry.answer_for(&shared.hosts, request).await;
             drop(turn);
             Ok::<_, Infallible>(response)
         }
@@ -197,7 +238,7 @@ async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut sto
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
-    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         _ = stopping.changed() => {
