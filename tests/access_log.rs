@@ -2,54 +2,33 @@
 
 mod embedded;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
-use embedded::Embedded;
+use embedded::{Embedded, Log};
 use reqwest::Method;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// The events since the last time, without the milliseconds at their ends.
-    fn take(&self) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
-        let access = text.lines().filter_map(|line| line.split_once("bndlr::access: "));
-        access.map(|(_, event)| event.split_once(" ms=").unwrap().0.to_owned()).collect()
-    }
+/// The events since the last time, without the milliseconds at their ends.
+fn take(log: &Log) -> Vec<String> {
+    let text = log.take();
+    let access = text.lines().filter_map(|line| line.split_once("bndlr::access: "));
+    access.map(|(_, event)| event.split_once(" ms=").unwrap().0.to_owned()).collect()
 }
 
 #[tokio::test]
 async fn every_request_is_there_once_with_what_was_sent() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // The server's tasks run on this thread, too.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.listen();
 
     let directory = tempfile::tempdir().unwrap();
     let registry = Embedded::in_directory(directory.path()).await;
     let content = vec![1; 1_000_000];
     let digest = registry.push_blob("a", &content).await;
-    assert_eq!(log.take(), ["method=POST path=\"/v2/a/blobs/uploads/\" status=201 bytes=0"]);
+    assert_eq!(take(&log), ["method=POST path=\"/v2/a/blobs/uploads/\" status=201 bytes=0"]);
     let path = format!("/v2/a/blobs/{digest}");
     registry.head(&path).await;
-    assert_eq!(log.take(), [format!("method=HEAD path=\"{path}\" status=200 bytes=0")]);
+    assert_eq!(take(&log), [format!("method=HEAD path=\"{path}\" status=200 bytes=0")]);
     registry.get(&path).await.bytes().await.unwrap();
-    assert_eq!(log.take(), [format!("method=GET path=\"{path}\" status=200 bytes=1000000")]);
+    assert_eq!(take(&log), [format!("method=GET path=\"{path}\" status=200 bytes=1000000")]);
     registry.request(Method::GET, &path).header("range", "bytes=-9").send().await.unwrap().bytes().await.unwrap();
-    assert_eq!(log.take(), [format!("method=GET path=\"{path}\" status=206 bytes=9")]);
+    assert_eq!(take(&log), [format!("method=GET path=\"{path}\" status=206 bytes=9")]);
     registry.get("/nowhere?q=1").await.bytes().await.unwrap();
-    assert!(log.take()[0].starts_with("method=GET path=\"/nowhere\" status=404 bytes="));
+    assert!(take(&log)[0].starts_with("method=GET path=\"/nowhere\" status=404 bytes="));
 }

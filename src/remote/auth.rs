@@ -4,7 +4,6 @@
 //! that this registry itself names; how they are kept from other origins on redirects is `transport`'s to see to.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
@@ -13,36 +12,13 @@ use http::header::HeaderValue;
 use reqwest::{StatusCode, Url};
 use tokio::sync::OnceCell;
 
-use crate::protocol::Challenge;
-use crate::reference::{Name, Registry};
+use crate::protocol::{Action, Actions, Challenge, Scope};
+use crate::reference::Registry;
 
 use super::Error;
 use super::credentials::{Credentials, Found, Login};
 use super::token::{Token, TokenService};
 use super::transport::{Transport, is_loopback};
-
-/// What a token allows to do: the least that a request needs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Scope {
-    name: Name,
-    push: bool,
-}
-
-impl Scope {
-    pub(super) fn pull(name: &Name) -> Self {
-        Self { name: name.clone(), push: false }
-    }
-
-    pub(super) fn push(name: &Name) -> Self {
-        Self { name: name.clone(), push: true }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "repository:{}:{}", self.name, if self.push { "pull,push" } else { "pull" })
-    }
-}
 
 /// How a registry wants to be told.
 #[derive(Clone)]
@@ -190,8 +166,7 @@ impl Authenticator {
     /// Where the token for `scope` is kept. A token for pushing, if one is there or under way, does for pulling, too.
     fn slot(&self, scope: &Scope) -> (Scope, Slot) {
         let mut tokens = lock(&self.tokens);
-        let wider = Scope { push: true, ..scope.clone() };
-        let scope = if tokens.contains_key(&wider) { wider } else { scope.clone() };
+        let scope = Some(wider(scope)).filter(|wider| tokens.contains_key(wider)).unwrap_or_else(|| scope.clone());
         let slot = Arc::clone(tokens.entry(scope.clone()).or_default());
         (scope, slot)
     }
@@ -204,6 +179,14 @@ impl Authenticator {
 
     fn error(&self, what: String, hint: Option<String>) -> Error {
         Error::Challenge { registry: self.registry.to_string(), what, hint }
+    }
+}
+
+/// The scope that allows to push, as well.
+fn wider(scope: &Scope) -> Scope {
+    match scope {
+        Scope::Repository(name, actions) => Scope::Repository(name.clone(), *actions | Actions::from(Action::Push)),
+        Scope::Catalog => Scope::Catalog,
     }
 }
 

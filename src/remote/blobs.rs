@@ -10,11 +10,10 @@ use reqwest::{Method, StatusCode};
 
 use crate::content::{self, Reader};
 use crate::manifest::Descriptor;
-use crate::protocol::Endpoint;
+use crate::protocol::{Endpoint, Scope};
 
 use super::Error;
 use super::answer::Answer;
-use super::auth::Scope;
 use super::repository::RemoteRepository;
 use super::transport::Call;
 

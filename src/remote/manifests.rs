@@ -5,12 +5,11 @@ use reqwest::{Method, StatusCode};
 
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest, media_type};
-use crate::protocol::Endpoint;
+use crate::protocol::{Endpoint, Scope};
 use crate::reference::Identifier;
 
 use super::Error;
 use super::answer::Answer;
-use super::auth::Scope;
 use super::payload::Payload;
 use super::repository::RemoteRepository;
 use super::transport::Call;

@@ -9,10 +9,10 @@ use reqwest::Method;
 
 use crate::content::{self, ErrorKind, Open, OpenRange, Reader, Source, Target, check_range};
 use crate::manifest::{Descriptor, RawManifest, media_type};
+use crate::protocol::Scope;
 use crate::reference::{Identifier, Repository, Tag};
 
 use super::Error;
-use super::auth::Scope;
 use super::session::Session;
 
 /// A repository, and the client's conversation with its registry.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use reqwest::{StatusCode, Url};
 
-use crate::protocol::Endpoint;
+use crate::protocol::{Endpoint, Scope};
 
 use super::Error;
 use super::answer::Answer;
-use super::auth::{Authenticator, Scope};
+use super::auth::Authenticator;
 use super::transport::{Call, Transport};
 
 /// What is kept between requests to a registry. All repositories of it share one.

@@ -9,9 +9,8 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::protocol::Challenge;
+use crate::protocol::{Challenge, Scope};
 
-use super::auth::Scope;
 use super::transport::{Call, Transport};
 use super::{Error, Secret};
 

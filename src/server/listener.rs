@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -20,10 +21,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::access::Client;
 use super::hosts::Hosts;
 use super::idle::{Busy, Idle};
-use super::registry::Registry;
+use super::registry::{Registry, Secure};
+use super::tls::Tls;
 
 /// The least that room for headers can be limited to.
 const MIN_HEADER_BYTES: usize = 8192;
+/// How long a client may take to agree on TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many requests a client may have open on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
 /// How long running requests may take to end, once the server stops.
@@ -31,7 +35,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait when the system cannot accept a connection, as when the process has too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A registry that listens on an address. It serves HTTP/1.1, and HTTP/2 without TLS to clients that begin with that.
+/// A registry that listens on an address. It serves HTTP/1.1 and HTTP/2; without TLS, HTTP/2 to clients that begin
+/// with that.
 ///
 /// ```
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,7 +54,15 @@ pub struct Server {
     address: SocketAddr,
     registry: Registry,
     hosts: Hosts,
+    tls: Option<Tls>,
     grace: Duration,
+}
+
+/// What all connections share.
+struct Shared {
+    registry: Registry,
+    hosts: Hosts,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -75,7 +88,7 @@ impl Server {
     fn over(listener: TcpListener, registry: Registry) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let hosts = if address.ip().is_loopback() { Hosts::loopback() } else { Hosts::any() };
-        Ok(Self { listener, address, registry, hosts, grace: GRACE })
+        Ok(Self { listener, address, registry, hosts, tls: None, grace: GRACE })
     }
 
     /// Lets requests for `host` (`name` or `name:port`) pass, too, when this listens on loopback. Others are refused
@@ -84,6 +97,12 @@ impl Server {
     pub fn allow_host(mut self, host: impl Into<String>) -> Self {
         self.hosts.allow(host.into());
         self
+    }
+
+    /// Speaks TLS, and nothing else.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// How long running requests may take to end, once the server stops. 10 seconds, unless this says otherwise.
@@ -103,10 +122,10 @@ impl Server {
     /// [`grace`](Self::grace) says, and cuts off the rest, whose upload sessions stay resumable. Dropping the future
     /// cuts off all.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, registry, hosts, grace, .. } = self;
-        let hosts = Arc::new(hosts);
+        let Self { listener, registry, hosts, tls, grace, .. } = self;
         let (stop, stopping) = watch::channel(());
         let slots = Arc::new(Semaphore::new(registry.operations().limits.connections.min(Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared { registry, hosts, tls });
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
@@ -116,9 +135,9 @@ impl Server {
                 accepted = accept(&listener, &slots) => accepted,
             };
             let Some((stream, slot)) = accepted else { break };
-            let (registry, hosts, stopping) = (registry.clone(), Arc::clone(&hosts), stopping.clone());
+            let (shared, stopping) = (Arc::clone(&shared), stopping.clone());
             connections.spawn(async move {
-                serve(stream, registry, hosts, stopping).await;
+                serve(stream, shared, stopping).await;
                 drop(slot);
             });
         }
@@ -189,23 +208,50 @@ async fn accept(
 }
 
 /// Serves one connection until it ends, or until the running requests do once `stopping` changes.
-async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut stopping: watch::Receiver<()>) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopping: watch::Receiver<()>) {
     // Small answers leave at once. Where that cannot be had, they leave later.
     let _ = stream.set_nodelay(true);
     let client = stream.peer_addr().ok().map(Client);
-    let operations = registry.operations();
-    let limits = operations.limits.clone();
+    let operations = shared.registry.operations();
     let _counted = operations.metrics.connection();
     let busy = Busy::default();
-    let stream = TokioIo::new(Idle::new(stream, busy.clone(), limits.patience()));
+    let stream = Idle::new(stream, busy.clone(), operations.limits.patience());
+    let Some(acceptor) = shared.tls.as_ref().map(Tls::acceptor) else {
+        return converse(stream, client, busy, &shared, stopping).await;
+    };
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
+        _ = stopping.changed() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => converse(stream, client, busy, &shared, stopping).await,
+        Ok(Err(error)) => tracing::debug!(target: "bndlr::server", %error, "a client does not agree on TLS"),
+        Err(_elapsed) => tracing::debug!(target: "bndlr::server", "a client takes too long to agree on TLS"),
+    }
+}
+
+/// Speaks HTTP on a connection.
+async fn converse<S>(
+    stream: S,
+    client: Option<Client>,
+    busy: Busy,
+    shared: &Arc<Shared>,
+    mut stopping: watch::Receiver<()>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let limits = &shared.registry.operations().limits;
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         if let Some(client) = client {
             request.extensions_mut().insert(client);
         }
-        let (registry, hosts, turn) = (registry.clone(), Arc::clone(&hosts), busy.begin());
+        let (shared, turn) = (Arc::clone(shared), busy.begin());
         async move {
+            if shared.tls.is_some() {
+                request.extensions_mut().insert(Secure);
+            }
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            let response = registry.answer_for(&hosts, request).await;
+            let response = shared.registry.answer_for(&shared.hosts, request).await;
             drop(turn);
             Ok::<_, Infallible>(response)
         }
@@ -215,7 +261,7 @@ async fn serve(stream: TcpStream, registry: Registry, hosts: Arc<Hosts>, mut sto
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(header_bytes);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     builder.http2().max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
-    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         _ = stopping.changed() => {

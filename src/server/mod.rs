@@ -2,11 +2,12 @@
 //!
 //! [`Server`] listens, and owns what concerns connections. [`Registry`] takes each request to the file of its resource:
 //! blobs, uploads, manifests, tags. Those say what a request means, and [`storage`] keeps what they are given. What a
-//! path or a range means is `protocol`'s; what a manifest is, `manifest`'s. Nothing here is global: a process can have
-//! as many servers as it likes.
+//! path or a range means is `protocol`'s; what a manifest is, `manifest`'s. Who may ask for what is decided in `auth`.
+//! Nothing here is global: a process can have as many servers as it likes.
 
 mod access;
 mod answer;
+mod auth;
 mod blobs;
 mod health;
 mod hosts;
@@ -20,9 +21,14 @@ mod registry;
 mod request;
 pub mod storage;
 mod tags;
+mod tls;
 mod uploads;
+mod watched;
 
 pub use answer::Body;
+pub use auth::{Auth, InvalidUrl, Passwords, Rules, TokenKey};
 pub use limits::Limits;
 pub use listener::{Running, Server};
 pub use registry::Registry;
+pub use tls::Tls;
+pub use watched::{FileError, LineError};

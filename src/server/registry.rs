@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
 use super::access::Access;
 use super::answer::{self, Body, Problem, Result};
+use super::auth::{Auth, Caller, TOKEN_PATH};
 use super::hosts::Hosts;
 use super::limits::Limits;
 use super::metrics;
@@ -23,20 +24,30 @@ use crate::protocol::{Endpoint, ErrorCode};
 pub struct Registry {
     storage: Arc<dyn Storage>,
     operations: Arc<Operations>,
+    auth: Option<Arc<Auth>>,
 }
+
+/// A mark of requests that came over TLS, in their extensions.
+#[derive(Clone, Copy)]
+pub(super) struct Secure;
 
 impl Registry {
     /// A registry that keeps everything in `storage`.
     #[must_use]
     pub fn new(storage: impl Storage) -> Self {
-        Self { storage: Arc::new(storage), operations: Arc::new(Operations::new(Limits::default())) }
+        Self { storage: Arc::new(storage), operations: Arc::new(Operations::new(Limits::default())), auth: None }
     }
 
     /// Lets clients take no more than `limits` say.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.operations = Arc::new(Operations::new(limits));
-        self
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { operations: Arc::new(Operations::new(limits)), ..self }
+    }
+
+    /// Asks who is there, and lets them do what `auth` says. Without this, everybody may do everything.
+    #[must_use]
+    pub fn auth(self, auth: Auth) -> Self {
+        Self { auth: Some(Arc::new(auth)), ..self }
     }
 
     pub(super) fn operations(&self) -> &Operations {
@@ -61,7 +72,10 @@ impl Registry {
         let request = Request::new(parts.headers, parts.uri.query().unwrap_or_default());
         let mut body = request::Body::new(body, &self.operations);
         let result = match checked {
-            Ok(()) => self.admit(&parts.method, parts.uri.path(), endpoint, &request, &mut body).await,
+            Ok(()) => {
+                let is_secure = parts.extensions.get::<Secure>().is_some();
+                self.admit(&parts.method, &parts.uri, is_secure, endpoint, &request, &mut body).await
+            }
             Err(problem) => Err(problem),
         };
         let response = result.unwrap_or_else(Problem::into_response);
@@ -72,11 +86,12 @@ impl Registry {
         access.log(answer::complete(&parts.method, response))
     }
 
-    /// Lets a request in when it is its turn.
+    /// Finds out who is there, and lets them in when it is their turn.
     async fn admit(
         &self,
         method: &Method,
-        path: &str,
+        uri: &Uri,
+        is_secure: bool,
         endpoint: &str,
         request: &Request,
         body: &mut request::Body,
@@ -84,20 +99,33 @@ impl Registry {
         if let Some(answer) = self.operations.answer(&*self.storage, method, endpoint).await {
             return answer;
         }
+        let caller = match &self.auth {
+            None => Caller::anybody(),
+            Some(auth) if uri.path() == TOKEN_PATH => return auth.give_token(method, request, body).await,
+            Some(auth) => auth.caller(uri, &request.headers, is_secure).await?,
+        };
         let _turn = self.operations.admit(method, endpoint).await?;
-        self.dispatch(method, path, request, body).await
+        self.dispatch(&caller, method, uri.path(), request, body).await
     }
 
-    async fn dispatch(&self, method: &Method, path: &str, request: &Request, body: &mut request::Body) -> Result {
+    async fn dispatch(
+        &self,
+        caller: &Caller,
+        method: &Method,
+        path: &str,
+        request: &Request,
+        body: &mut request::Body,
+    ) -> Result {
         let storage = &*self.storage;
         let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
+        caller.check(&endpoint, method)?;
         match (&endpoint, method) {
             (Endpoint::Base, &Method::GET | &Method::HEAD) => {
                 Ok(answer::full(StatusCode::OK, "application/json", Bytes::from_static(b"{}")))
             }
             (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(storage, name, *digest).await,
             (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(storage, request, name, *digest).await,
-            (Endpoint::Uploads(name), &Method::POST) => uploads::begin(storage, request, body, name).await,
+            (Endpoint::Uploads(name), &Method::POST) => uploads::begin(storage, caller, request, body, name).await,
             (Endpoint::Upload(name, session), &Method::PATCH) => {
                 uploads::patch(storage, request, body, name, session).await
             }

@@ -57,7 +57,13 @@ impl Request {
 
     /// The first value of a query parameter, decoded.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
-        form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        self.parameters(name).next()
+    }
+
+    /// All values of a query parameter, decoded.
+    pub(super) fn parameters(&self, name: &str) -> impl Iterator<Item = String> {
+        let all = form_urlencoded::parse(self.query.as_bytes());
+        all.filter(move |(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
     /// A query parameter, parsed.

@@ -5,6 +5,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 use http::{Response, StatusCode};
 
 use super::answer::{self, Body, Problem, Result};
+use super::auth::Caller;
 use super::request::{self, Request};
 use super::storage::{Error, SessionId, Storage};
 use crate::digest::{Algorithm, Digest};
@@ -13,10 +14,17 @@ use crate::protocol::{ChunkRange, Endpoint, ErrorCode};
 use crate::reference::Name;
 
 /// POST: mounts a blob (end-11), or takes a whole one (end-4b), or begins an upload session (end-4a).
-pub(super) async fn begin(storage: &dyn Storage, request: &Request, body: &mut request::Body, name: &Name) -> Result {
+pub(super) async fn begin(
+    storage: &dyn Storage,
+    caller: &Caller,
+    request: &Request,
+    body: &mut request::Body,
+    name: &Name,
+) -> Result {
     if let Some(digest) = request.parsed::<Digest>("mount", &ErrorCode::DigestInvalid)? {
         let from = request.parsed::<Name>("from", &ErrorCode::NameInvalid)?;
-        if let Some(from) = from
+        // What the caller may not read is mounted no more than what is not there.
+        if let Some(from) = from.filter(|from| caller.may_pull(from))
             && storage.mount_blob(&from, name, digest).await?
         {
             return Ok(created(name, digest));

@@ -1,7 +1,9 @@
 //! A registry inside a test, and an HTTP client that knows nothing about registries.
 #![allow(dead_code)] // each test binary uses a part of it
 
+use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::OCI_MANIFEST;
@@ -87,6 +89,35 @@ impl Embedded {
         let response = self.post(&format!("/v2/{repository}/blobs/uploads/")).await;
         assert_eq!(response.status(), 202);
         header(&response, "location").to_owned()
+    }
+}
+
+/// What is traced.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Collects what this thread traces, as long as what it returns lives: in a test with one thread, the server's
+    /// tasks run on that, too.
+    pub fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::DEBUG);
+        tracing::subscriber::set_default(subscriber.with_writer(move || log.clone()).finish())
+    }
+
+    /// What has come since the last time.
+    pub fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }
 }
 

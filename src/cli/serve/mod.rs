@@ -1,5 +1,6 @@
 //! `bndlr serve`
 
+mod access;
 mod operations;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use access::AccessArgs;
 pub(super) use operations::AccessLog;
 use operations::Operations;
 
@@ -17,12 +19,15 @@ use crate::server::{Registry, Server};
 
 /// Run a registry
 ///
-/// Anybody who reaches it may push to it, so it listens on loopback unless told otherwise. Prints its address.
+/// Anybody who reaches it may push to it, unless --htpasswd says who may; so it listens on loopback unless told
+/// otherwise. Prints its address.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("storage").required(true)))]
 #[command(after_help = "\
 Examples:
   bndlr serve --root /var/lib/bndlr
+  bndlr serve --root /var/lib/bndlr --listen 0.0.0.0:5000 --htpasswd users --access rules \\
+    --tls-cert server.pem --tls-key server.key
   bndlr serve --memory --listen 127.0.0.1:0")]
 pub(super) struct Serve {
     /// Where to listen; port 0 is any free one. A socket that systemd hands over is used instead
@@ -37,9 +42,8 @@ pub(super) struct Serve {
     /// Answer requests for this host, too, while listening on loopback (can be repeated)
     #[arg(long = "host", value_name = "HOST[:PORT]")]
     hosts: Vec<String>,
-    /// Let anybody push and pull, from wherever the address can be reached
-    #[arg(long)]
-    anonymous: bool,
+    #[command(flatten)]
+    access: AccessArgs,
     #[command(flatten)]
     operations: Operations,
 }
@@ -58,17 +62,18 @@ impl Serve {
             })?,
             None => self.listen,
         };
-        if !listen.ip().is_loopback() && !self.anonymous {
-            let message = format!("{listen} can be reached from other machines, and anybody could push there");
-            return Err(Error::usage(message).hint("add --anonymous if that is what you want"));
-        }
+        self.access.check_address(listen, false)?;
+        let (auth, tls) = (self.access.auth()?, self.access.tls()?);
         let registry = match &self.root {
             Some(root) => Registry::new(Filesystem::open(root).map_err(|error| {
                 Error::new(Exit::Local, format!("cannot keep a registry in {}: {error}", root.display()))
             })?),
             None => Registry::new(Memory::new()),
         };
-        let registry = registry.limits(self.operations.limits());
+        let mut registry = registry.limits(self.operations.limits());
+        if let Some(auth) = auth {
+            registry = registry.auth(auth);
+        }
         let cannot_listen = |error| {
             Error::new(Exit::Local, format!("cannot listen on {listen}: {error}"))
                 .hint("is another registry running there? --listen 127.0.0.1:0 takes any free port")
@@ -80,6 +85,9 @@ impl Serve {
         let mut server = self.operations.configure(server.map_err(cannot_listen)?);
         for host in self.hosts {
             server = server.allow_host(host);
+        }
+        if let Some(tls) = tls {
+            server = server.tls(tls);
         }
         let address = server.address();
         // Whoever reads the address may end the program at once.
