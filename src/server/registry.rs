@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use super::access::Access;
 use super::answer::{self, Body, Problem, Result};
 use super::hosts::Hosts;
+use super::repositories::Repositories;
 use super::request::{self, Request};
 use super::storage::{BoxError, Storage};
 use super::{blobs, manifests, tags, uploads};
@@ -18,14 +19,20 @@ use crate::protocol::{Endpoint, ErrorCode};
 /// A registry over a storage: requests in, answers out. Cloning it gives another hold of the same one.
 #[derive(Clone)]
 pub struct Registry {
-    storage: Arc<dyn Storage>,
+    repositories: Repositories,
 }
 
 impl Registry {
     /// A registry that keeps everything in `storage`.
     #[must_use]
     pub fn new(storage: impl Storage) -> Self {
-        Self { storage: Arc::new(storage) }
+        Self::over(Repositories::new(Arc::new(storage)))
+    }
+
+    /// A registry of these repositories.
+    #[must_use]
+    pub fn over(repositories: Repositories) -> Self {
+        Self { repositories }
     }
 
     /// Answers a request (distribution-spec v1.1.1, "Endpoints"). Whatever goes wrong is an answer, too.
@@ -57,30 +64,30 @@ impl Registry {
     }
 
     async fn dispatch(&self, method: &Method, path: &str, request: &Request, body: &mut request::Body) -> Result {
-        let storage = &*self.storage;
+        let repositories = &self.repositories;
         let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
         match (&endpoint, method) {
             (Endpoint::Base, &Method::GET | &Method::HEAD) => {
                 Ok(answer::full(StatusCode::OK, "application/json", Bytes::from_static(b"{}")))
             }
-            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(storage, name, *digest).await,
-            (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(storage, request, name, *digest).await,
-            (Endpoint::Uploads(name), &Method::POST) => uploads::begin(storage, request, body, name).await,
+            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(repositories, name, *digest).await,
+            (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(repositories, request, name, *digest).await,
+            (Endpoint::Uploads(name), &Method::POST) => uploads::begin(repositories, request, body, name).await,
             (Endpoint::Upload(name, session), &Method::PATCH) => {
-                uploads::patch(storage, request, body, name, session).await
+                uploads::patch(repositories, request, body, name, session).await
             }
             (Endpoint::Upload(name, session), &Method::PUT) => {
-                uploads::finish(storage, request, body, name, session).await
+                uploads::finish(repositories, request, body, name, session).await
             }
-            (Endpoint::Upload(name, session), &Method::GET) => uploads::status(storage, name, session).await,
-            (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(storage, name, session).await,
+            (Endpoint::Upload(name, session), &Method::GET) => uploads::status(repositories, name, session).await,
+            (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(repositories, name, session).await,
             (Endpoint::Manifest(name, identifier), &Method::GET | &Method::HEAD) => {
-                manifests::get(storage, name, identifier).await
+                manifests::get(repositories, name, identifier).await
             }
             (Endpoint::Manifest(name, identifier), &Method::PUT) => {
-                manifests::put(storage, request, body, name, identifier).await
+                manifests::put(repositories, request, body, name, identifier).await
             }
-            (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(storage, request, name).await,
+            (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(repositories, request, name).await,
             (endpoint, method) => Err(unsupported(endpoint, method)),
         }
     }
