@@ -7,6 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Body as _;
 
+use super::repositories::PutError;
 use super::request::BodyError;
 use super::storage::{self, BoxError};
 use crate::digest::Digest;
@@ -131,6 +132,18 @@ impl From<BodyError> for Problem {
             BodyError::Broken(_) => (ErrorCode::BlobUploadInvalid, StatusCode::BAD_REQUEST),
         };
         Self::new(code, error.to_string()).with_status(status)
+    }
+}
+
+impl From<PutError> for Problem {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Storage(error) => error.into(),
+            PutError::Missing(_) => Self::new(ErrorCode::ManifestBlobUnknown, error.to_string()),
+            PutError::Condition { .. } => {
+                Self::new(ErrorCode::ManifestInvalid, error.to_string()).with_status(StatusCode::PRECONDITION_FAILED)
+            }
+        }
     }
 }
 

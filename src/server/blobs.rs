@@ -8,24 +8,24 @@ use hyper::body::Frame;
 use futures::TryStreamExt;
 
 use super::answer::{self, Body, Problem, Result};
+use super::repositories::Repositories;
 use super::request::Request;
-use super::storage::Storage;
 use crate::digest::Digest;
 use crate::protocol::header::DOCKER_CONTENT_DIGEST;
 use crate::protocol::{ByteRange, ErrorCode};
 use crate::reference::Name;
 
 /// HEAD: whether the blob is there, and its size. (end-2)
-pub(super) async fn head(storage: &dyn Storage, name: &Name, digest: Digest) -> Result {
-    let size = storage.blob_size(name, digest).await?.ok_or_else(|| unknown(name, digest))?;
+pub(super) async fn head(repositories: &Repositories, name: &Name, digest: Digest) -> Result {
+    let size = repositories.blob_size(name, digest).await?.ok_or_else(|| unknown(name, digest))?;
     let mut response = describe(answer::empty(StatusCode::OK), digest);
     answer::set(&mut response, CONTENT_LENGTH, size);
     Ok(response)
 }
 
 /// GET: the blob, or one range of it. (end-2)
-pub(super) async fn get(storage: &dyn Storage, request: &Request, name: &Name, digest: Digest) -> Result {
-    let blob = storage.open_blob(name, digest).await?.ok_or_else(|| unknown(name, digest))?;
+pub(super) async fn get(repositories: &Repositories, request: &Request, name: &Name, digest: Digest) -> Result {
+    let blob = repositories.open_blob(name, digest).await?.ok_or_else(|| unknown(name, digest))?;
     let size = blob.size();
     let (status, range) = match wanted(request, digest) {
         None => (StatusCode::OK, 0..size),

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::storage::{Error, Storage};
+use super::repositories::Repositories;
+use super::storage::Error;
 use crate::digest::Algorithm;
 use crate::reference::Name;
 
@@ -21,14 +22,14 @@ pub(super) struct Health(Mutex<Option<(Instant, bool)>>);
 
 impl Health {
     /// Whether the storage can be written to and read from, as far as is known.
-    pub(super) async fn check(&self, storage: &dyn Storage) -> bool {
+    pub(super) async fn check(&self, repositories: &Repositories) -> bool {
         let mut last = self.0.lock().await;
         if let Some((when, verdict)) = *last
             && when.elapsed() < KEPT
         {
             return verdict;
         }
-        let verdict = match tokio::time::timeout(LIMIT, probe(storage)).await {
+        let verdict = match tokio::time::timeout(LIMIT, probe(repositories)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::error!(target: "bndlr::server", %error, "the storage is not healthy");
@@ -44,10 +45,10 @@ impl Health {
     }
 }
 
-async fn probe(storage: &dyn Storage) -> Result<(), Error> {
+async fn probe(repositories: &Repositories) -> Result<(), Error> {
     // It is a name.
     let Ok(name) = REPOSITORY.parse::<Name>() else { return Ok(()) };
-    let session = storage.begin_upload(&name, Algorithm::Sha256).await?;
-    storage.upload_size(&name, &session).await?;
-    storage.cancel_upload(&name, &session).await
+    let session = repositories.begin_upload(&name, Algorithm::Sha256).await?;
+    repositories.upload_size(&name, &session).await?;
+    repositories.cancel_upload(&name, &session).await
 }

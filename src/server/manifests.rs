@@ -1,32 +1,25 @@
 //! `/v2/<name>/manifests/<reference>` (distribution-spec v1.1.1, "Pulling manifests", "Pushing Manifests").
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, LOCATION};
 use http::{Response, StatusCode};
 
 use super::answer::{self, Body, Problem, Result};
+use super::repositories::{Push, Repositories, StoredManifest, TagCondition};
 use super::request::{self, BodyError, Request};
-use super::storage::{Storage, StoredManifest};
 use crate::digest::Digest;
-use crate::manifest::{Descriptor, Invalid, MAX_MANIFEST_SIZE, Manifest, RawManifest, media_type};
+use crate::manifest::{Invalid, MAX_MANIFEST_SIZE, RawManifest};
 use crate::protocol::header::DOCKER_CONTENT_DIGEST;
 use crate::protocol::{Endpoint, ErrorCode};
 use crate::reference::{Identifier, Name};
 
-/// How many of the contents that a manifest refers to are looked for at once.
-const CONCURRENT_LOOKUPS: usize = 16;
-
 /// GET and HEAD: the manifest, as it was pushed. What the client accepts is not asked: another form of it would have
 /// another digest. (end-3)
-pub(super) async fn get(storage: &dyn Storage, name: &Name, identifier: &Identifier) -> Result {
+pub(super) async fn get(repositories: &Repositories, name: &Name, identifier: &Identifier) -> Result {
     let unknown =
         || Problem::new(ErrorCode::ManifestUnknown, format!("repository {name} has no manifest {identifier}"));
-    let digest = match identifier {
-        Identifier::Digest(digest) => *digest,
-        Identifier::Tag(tag) => storage.tag(name, tag).await?.ok_or_else(unknown)?,
-    };
-    let StoredManifest { media_type, bytes } = storage.manifest(name, digest).await?.ok_or_else(unknown)?;
+    let (digest, manifest) = repositories.manifest(name, identifier).await?.ok_or_else(unknown)?;
+    let StoredManifest { media_type, bytes } = manifest;
     let mut response = describe(answer::full(StatusCode::OK, &media_type, bytes), digest);
     answer::set(&mut response, ETAG, answer::etag(digest));
     Ok(response)
@@ -34,7 +27,7 @@ pub(super) async fn get(storage: &dyn Storage, name: &Name, identifier: &Identif
 
 /// PUT: stores the manifest, if it is valid and everything that it refers to is there. (end-7)
 pub(super) async fn put(
-    storage: &dyn Storage,
+    repositories: &Repositories,
     request: &Request,
     body: &mut request::Body,
     name: &Name,
@@ -51,14 +44,9 @@ pub(super) async fn put(
         Identifier::Tag(_) => manifest.digest(),
         Identifier::Digest(expected) => verify(*expected, manifest.bytes())?,
     };
-    find_successors(storage, name, manifest.manifest()).await?;
-
-    let media_type = manifest.media_type().to_owned();
-    let stored = StoredManifest { media_type, bytes: manifest.bytes().clone() };
-    storage.put_manifest(name, digest, &stored).await?;
-    if let Identifier::Tag(tag) = identifier {
-        storage.put_tag(name, tag, digest).await?;
-    }
+    let tags = if let Identifier::Tag(tag) = identifier { std::slice::from_ref(tag) } else { &[] };
+    let push = Push { manifest: &manifest, digest, tags, condition: TagCondition::Any };
+    repositories.put_manifest(name, &push).await?;
     // No `OCI-Subject`: it would promise a list of referrers, and clients would not keep one themselves.
     let mut response = describe(answer::empty(StatusCode::CREATED), digest);
     answer::set(&mut response, LOCATION, Endpoint::Manifest(name.clone(), digest.into()));
@@ -81,37 +69,6 @@ fn verify(expected: Digest, bytes: &[u8]) -> Result<Digest> {
         return Ok(found);
     }
     Err(Problem::new(ErrorCode::DigestInvalid, format!("manifest has digest {found}, expected {expected}")))
-}
-
-/// Makes sure that everything is in the repository without which the manifest means nothing.
-async fn find_successors(storage: &dyn Storage, name: &Name, manifest: &Manifest) -> Result<()> {
-    let mut wanted: Vec<&Descriptor> = manifest.successors().filter(|descriptor| !is_elsewhere(descriptor)).collect();
-    wanted.sort_by_key(|descriptor| descriptor.digest);
-    wanted.dedup_by_key(|descriptor| descriptor.digest);
-    let is_index = matches!(manifest, Manifest::Index(_));
-    let lookups: Vec<_> = wanted.into_iter().map(|descriptor| find(storage, name, descriptor, is_index)).collect();
-    stream::iter(lookups).buffer_unordered(CONCURRENT_LOOKUPS).try_collect().await
-}
-
-async fn find(storage: &dyn Storage, name: &Name, descriptor: &Descriptor, in_index: bool) -> Result<()> {
-    let Descriptor { digest, media_type, .. } = descriptor;
-    // An image index may list what is no manifest; nothing else than a blob can be a config or a layer.
-    let is_manifest = in_index && storage.manifest(name, *digest).await?.is_some();
-    let may_be_blob = !in_index || !media_type::is_manifest(media_type);
-    if is_manifest || may_be_blob && storage.blob_size(name, *digest).await?.is_some() {
-        return Ok(());
-    }
-    let kind = if may_be_blob { "blob" } else { "manifest" };
-    let message =
-        format!("the manifest refers to {kind} {digest} ({media_type}), which repository {name} does not have");
-    Err(Problem::new(ErrorCode::ManifestBlobUnknown, message))
-}
-
-/// Whether this is a layer that is by its media type not to be pushed to registries, and is fetched from its URLs.
-fn is_elsewhere(descriptor: &Descriptor) -> bool {
-    let media_type = &descriptor.media_type;
-    media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
-        || media_type == "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 }
 
 fn describe(mut response: Response<Body>, digest: Digest) -> Response<Body> {

@@ -1,9 +1,10 @@
 //! A registry: the distribution API (distribution-spec v1.1.1) over a [`storage`].
 //!
 //! [`Server`] listens, and owns what concerns connections. [`Registry`] takes each request to the file of its resource:
-//! blobs, uploads, manifests, tags. Those say what a request means, and [`storage`] keeps what they are given. What a
-//! path or a range means is `protocol`'s; what a manifest is, `manifest`'s. Who may ask for what is decided in `auth`.
-//! Nothing here is global: a process can have as many servers as it likes.
+//! blobs, uploads, manifests, tags. Those say what a request means; [`repositories`] knows how blobs, manifests, tags and
+//! referrers depend on each other, and [`storage`] keeps what it is given. What a path or a range means is `protocol`'s;
+//! what a manifest is, `manifest`'s; who may ask for what is decided in `auth`. Nothing here is global: a process can have
+//! as many servers as it likes.
 
 mod access;
 mod answer;
@@ -18,6 +19,7 @@ mod manifests;
 mod metrics;
 mod operations;
 mod registry;
+pub mod repositories;
 mod request;
 pub mod storage;
 mod tags;

@@ -10,7 +10,7 @@ use super::answer::{self, Body, Problem, Result};
 use super::health::Health;
 use super::limits::Limits;
 use super::metrics::{self, Metrics};
-use super::storage::Storage;
+use super::repositories::Repositories;
 use crate::protocol::ErrorCode;
 
 /// When a client that was sent away may come back, in seconds.
@@ -33,7 +33,7 @@ impl Operations {
     }
 
     /// The answer to a request for `/healthz` or `/metrics`.
-    pub(super) async fn answer(&self, storage: &dyn Storage, method: &Method, endpoint: &str) -> Option<Result> {
+    pub(super) async fn answer(&self, repositories: &Repositories, method: &Method, endpoint: &str) -> Option<Result> {
         if !matches!(endpoint, "healthz" | "metrics") {
             return None;
         }
@@ -41,15 +41,15 @@ impl Operations {
             return Some(Err(Problem::method_not_allowed(method, "GET, HEAD")));
         }
         let mut response = match endpoint {
-            "healthz" => self.healthz(storage).await,
+            "healthz" => self.healthz(repositories).await,
             _ => answer::full(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.text(self.running_uploads()).into()),
         };
         answer::set(&mut response, CACHE_CONTROL, "no-store");
         Some(Ok(response))
     }
 
-    async fn healthz(&self, storage: &dyn Storage) -> Response<Body> {
-        let (status, text) = if self.health.check(storage).await {
+    async fn healthz(&self, repositories: &Repositories) -> Response<Body> {
+        let (status, text) = if self.health.check(repositories).await {
             (StatusCode::OK, "ok\n")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "the storage failed; the log says why\n")

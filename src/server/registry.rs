@@ -14,6 +14,7 @@ use super::hosts::Hosts;
 use super::limits::Limits;
 use super::metrics;
 use super::operations::Operations;
+use super::repositories::Repositories;
 use super::request::{self, Request};
 use super::storage::{BoxError, Storage};
 use super::{blobs, manifests, tags, uploads};
@@ -22,7 +23,7 @@ use crate::protocol::{Endpoint, ErrorCode};
 /// A registry over a storage: requests in, answers out. Cloning it gives another hold of the same one.
 #[derive(Clone)]
 pub struct Registry {
-    storage: Arc<dyn Storage>,
+    repositories: Repositories,
     operations: Arc<Operations>,
     auth: Option<Arc<Auth>>,
 }
@@ -35,7 +36,13 @@ impl Registry {
     /// A registry that keeps everything in `storage`.
     #[must_use]
     pub fn new(storage: impl Storage) -> Self {
-        Self { storage: Arc::new(storage), operations: Arc::new(Operations::new(Limits::default())), auth: None }
+        Self::over(Repositories::new(Arc::new(storage)))
+    }
+
+    /// A registry of these repositories.
+    #[must_use]
+    pub fn over(repositories: Repositories) -> Self {
+        Self { repositories, operations: Arc::new(Operations::new(Limits::default())), auth: None }
     }
 
     /// Lets clients take no more than `limits` say.
@@ -96,7 +103,7 @@ impl Registry {
         request: &Request,
         body: &mut request::Body,
     ) -> Result {
-        if let Some(answer) = self.operations.answer(&*self.storage, method, endpoint).await {
+        if let Some(answer) = self.operations.answer(&self.repositories, method, endpoint).await {
             return answer;
         }
         let caller = match &self.auth {
@@ -116,31 +123,31 @@ impl Registry {
         request: &Request,
         body: &mut request::Body,
     ) -> Result {
-        let storage = &*self.storage;
+        let repositories = &self.repositories;
         let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
         caller.check(&endpoint, method)?;
         match (&endpoint, method) {
             (Endpoint::Base, &Method::GET | &Method::HEAD) => {
                 Ok(answer::full(StatusCode::OK, "application/json", Bytes::from_static(b"{}")))
             }
-            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(storage, name, *digest).await,
-            (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(storage, request, name, *digest).await,
-            (Endpoint::Uploads(name), &Method::POST) => uploads::begin(storage, caller, request, body, name).await,
+            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(repositories, name, *digest).await,
+            (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(repositories, request, name, *digest).await,
+            (Endpoint::Uploads(name), &Method::POST) => uploads::begin(repositories, caller, request, body, name).await,
             (Endpoint::Upload(name, session), &Method::PATCH) => {
-                uploads::patch(storage, request, body, name, session).await
+                uploads::patch(repositories, request, body, name, session).await
             }
             (Endpoint::Upload(name, session), &Method::PUT) => {
-                uploads::finish(storage, request, body, name, session).await
+                uploads::finish(repositories, request, body, name, session).await
             }
-            (Endpoint::Upload(name, session), &Method::GET) => uploads::status(storage, name, session).await,
-            (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(storage, name, session).await,
+            (Endpoint::Upload(name, session), &Method::GET) => uploads::status(repositories, name, session).await,
+            (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(repositories, name, session).await,
             (Endpoint::Manifest(name, identifier), &Method::GET | &Method::HEAD) => {
-                manifests::get(storage, name, identifier).await
+                manifests::get(repositories, name, identifier).await
             }
             (Endpoint::Manifest(name, identifier), &Method::PUT) => {
-                manifests::put(storage, request, body, name, identifier).await
+                manifests::put(repositories, request, body, name, identifier).await
             }
-            (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(storage, request, name).await,
+            (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(repositories, request, name).await,
             (endpoint, method) => Err(unsupported(endpoint, method)),
         }
     }

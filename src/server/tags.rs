@@ -5,8 +5,8 @@ use http::header::LINK;
 use serde::Serialize;
 
 use super::answer::{self, Problem, Result};
+use super::repositories::Repositories;
 use super::request::Request;
-use super::storage::Storage;
 use crate::protocol::{Endpoint, ErrorCode};
 use crate::reference::{Name, Tag};
 
@@ -17,13 +17,13 @@ struct TagList<'a> {
 }
 
 /// GET: the tags in byte order, at most `n`, after `last`; where there are more, `Link` says how to go on. (end-8)
-pub(super) async fn list(storage: &dyn Storage, request: &Request, name: &Name) -> Result {
+pub(super) async fn list(repositories: &Repositories, request: &Request, name: &Name) -> Result {
     let limit = request.parsed::<usize>("n", &ErrorCode::Other("PAGINATION_NUMBER_INVALID".to_owned()));
     let limit = limit.map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
     let last = request.parameter("last");
     // One more than is asked for says whether there are more.
     let fetched = limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
-    let mut tags = storage
+    let mut tags = repositories
         .tags(name, last.as_deref(), fetched)
         .await?
         .ok_or_else(|| Problem::new(ErrorCode::NameUnknown, format!("there is no repository {name}")))?;

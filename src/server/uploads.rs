@@ -6,8 +6,9 @@ use http::{Response, StatusCode};
 
 use super::answer::{self, Body, Problem, Result};
 use super::auth::Caller;
+use super::repositories::Repositories;
 use super::request::{self, Request};
-use super::storage::{Error, SessionId, Storage};
+use super::storage::{Error, SessionId};
 use crate::digest::{Algorithm, Digest};
 use crate::protocol::header::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID};
 use crate::protocol::{ChunkRange, Endpoint, ErrorCode};
@@ -15,7 +16,7 @@ use crate::reference::Name;
 
 /// POST: mounts a blob (end-11), or takes a whole one (end-4b), or begins an upload session (end-4a).
 pub(super) async fn begin(
-    storage: &dyn Storage,
+    repositories: &Repositories,
     caller: &Caller,
     request: &Request,
     body: &mut request::Body,
@@ -25,34 +26,34 @@ pub(super) async fn begin(
         let from = request.parsed::<Name>("from", &ErrorCode::NameInvalid)?;
         // What the caller may not read is mounted no more than what is not there.
         if let Some(from) = from.filter(|from| caller.may_pull(from))
-            && storage.mount_blob(&from, name, digest).await?
+            && repositories.mount_blob(&from, name, digest).await?
         {
             return Ok(created(name, digest));
         }
     } else if let Some(digest) = digest(request)? {
-        return take_whole(storage, request, body, name, digest).await;
+        return take_whole(repositories, request, body, name, digest).await;
     }
-    let session = storage.begin_upload(name, Algorithm::Sha256).await?;
+    let session = repositories.begin_upload(name, Algorithm::Sha256).await?;
     Ok(progress(StatusCode::ACCEPTED, name, &session, 0))
 }
 
 /// A blob that comes whole with the POST has a session of which nobody hears, so nobody else could cancel it.
 async fn take_whole(
-    storage: &dyn Storage,
+    repositories: &Repositories,
     request: &Request,
     body: &mut request::Body,
     name: &Name,
     digest: Digest,
 ) -> Result {
-    let session = storage.begin_upload(name, digest.algorithm()).await?;
-    let result = match append(storage, request, body, name, &session).await {
-        Ok(_) => storage.finish_upload(name, &session, digest).await.map_err(Problem::from),
+    let session = repositories.begin_upload(name, digest.algorithm()).await?;
+    let result = match append(repositories, request, body, name, &session).await {
+        Ok(_) => repositories.finish_upload(name, &session, digest).await.map_err(Problem::from),
         Err(problem) => Err(problem),
     };
     match result {
         Ok(()) => Ok(created(name, digest)),
         Err(problem) => {
-            match storage.cancel_upload(name, &session).await {
+            match repositories.cancel_upload(name, &session).await {
                 Ok(()) | Err(Error::UploadUnknown(_)) => {}
                 Err(error) => tracing::warn!(target: "bndlr::server", %error, "an upload session is left behind"),
             }
@@ -63,20 +64,20 @@ async fn take_whole(
 
 /// PATCH: appends a chunk, or all there is. (end-5)
 pub(super) async fn patch(
-    storage: &dyn Storage,
+    repositories: &Repositories,
     request: &Request,
     body: &mut request::Body,
     name: &Name,
     session: &str,
 ) -> Result {
     let session = parse(session)?;
-    let size = append(storage, request, body, name, &session).await?;
+    let size = append(repositories, request, body, name, &session).await?;
     Ok(progress(StatusCode::ACCEPTED, name, &session, size))
 }
 
 /// PUT: appends the last chunk, if there is one, and finishes the upload. (end-6)
 pub(super) async fn finish(
-    storage: &dyn Storage,
+    repositories: &Repositories,
     request: &Request,
     body: &mut request::Body,
     name: &Name,
@@ -85,27 +86,27 @@ pub(super) async fn finish(
     let session = parse(session)?;
     let digest = digest(request)?
         .ok_or_else(|| Problem::new(ErrorCode::DigestInvalid, "an upload is finished with the parameter \"digest\""))?;
-    append(storage, request, body, name, &session).await?;
-    storage.finish_upload(name, &session, digest).await?;
+    append(repositories, request, body, name, &session).await?;
+    repositories.finish_upload(name, &session, digest).await?;
     Ok(created(name, digest))
 }
 
 /// GET: how far the upload has come. (end-13)
-pub(super) async fn status(storage: &dyn Storage, name: &Name, session: &str) -> Result {
+pub(super) async fn status(repositories: &Repositories, name: &Name, session: &str) -> Result {
     let session = parse(session)?;
-    let size = storage.upload_size(name, &session).await?;
+    let size = repositories.upload_size(name, &session).await?;
     Ok(progress(StatusCode::NO_CONTENT, name, &session, size))
 }
 
 /// DELETE: cancels the upload. (end-14)
-pub(super) async fn cancel(storage: &dyn Storage, name: &Name, session: &str) -> Result {
-    storage.cancel_upload(name, &parse(session)?).await?;
+pub(super) async fn cancel(repositories: &Repositories, name: &Name, session: &str) -> Result {
+    repositories.cancel_upload(name, &parse(session)?).await?;
     Ok(answer::empty(StatusCode::NO_CONTENT))
 }
 
 /// Appends the body to the session and returns how many bytes that has then.
 async fn append(
-    storage: &dyn Storage,
+    repositories: &Repositories,
     request: &Request,
     body: &mut request::Body,
     name: &Name,
@@ -113,7 +114,7 @@ async fn append(
 ) -> Result<u64> {
     let range = chunk_range(request)?;
     let chunks = body.chunks(range.map_or(u64::MAX, ChunkRange::length));
-    let result = storage.append(name, session, range.map(|range| range.first), chunks).await;
+    let result = repositories.append(name, session, range.map(|range| range.first), chunks).await;
     let size = match result {
         // The client learns where it has to go on.
         Err(error @ Error::Offset { expected, .. }) => {

@@ -1,14 +1,18 @@
-//! A storage in memory: for tests and demonstrations. It is gone with the process, and has no bound.
+//! A storage in memory: for tests and demonstrations. It is gone with the process, has no bound, and goes through all
+//! it has to make a list.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
-use super::{Blob, Chunks, Error, SessionId, Storage, StoredManifest};
+use super::{
+    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Record, Round, SessionId, Storage, Sweep,
+};
 use crate::digest::{Algorithm, Digest, Hasher, Mismatch};
 use crate::reference::{Name, Tag};
 
@@ -20,16 +24,9 @@ pub struct Memory {
 
 #[derive(Default)]
 struct State {
-    contents: HashMap<Digest, Bytes>,
-    repositories: HashMap<Name, Repository>,
+    items: BTreeMap<Item, Record>,
+    aside: BTreeMap<(Round, Item), Record>,
     uploads: HashMap<(Name, SessionId), Arc<Upload>>,
-}
-
-#[derive(Default)]
-struct Repository {
-    blobs: BTreeSet<Digest>,
-    manifests: BTreeMap<Digest, String>,
-    tags: BTreeMap<Tag, Digest>,
 }
 
 struct Upload {
@@ -42,6 +39,7 @@ struct Received {
     bytes: BytesMut,
     hasher: Hasher,
     algorithm: Algorithm,
+    modified: SystemTime,
 }
 
 impl Memory {
@@ -52,15 +50,9 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change below is made of insertions that mean something on their own, so a panic elsewhere cannot have
-        // left the state half changed.
+        // Every change below is made of insertions and removals that mean something on their own, so a panic elsewhere
+        // cannot have left the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn blob(&self, repository: &Name, digest: Digest) -> Option<Bytes> {
-        let state = self.state();
-        let linked = state.repositories.get(repository)?.blobs.contains(&digest);
-        if linked { state.contents.get(&digest).cloned() } else { None }
     }
 
     fn upload(&self, repository: &Name, session: &SessionId) -> Result<Arc<Upload>, Error> {
@@ -78,61 +70,144 @@ impl Memory {
     }
 }
 
+impl State {
+    fn holds(&self, item: &Item, condition: &Condition) -> bool {
+        condition.holds(self.items.get(item).map(|record| &record.bytes[..]))
+    }
+
+    fn insert(&mut self, item: Item, bytes: Bytes) {
+        self.items.insert(item, Record { bytes, modified: SystemTime::now() });
+    }
+}
+
+/// The page of a list that has all entries in order.
+fn page<T>(all: impl Iterator<Item = T>, limit: usize, is_after: impl Fn(&T) -> bool) -> Vec<T> {
+    all.filter(is_after).take(limit).collect()
+}
+
 #[async_trait]
 impl Storage for Memory {
-    async fn blob_size(&self, repository: &Name, digest: Digest) -> Result<Option<u64>, Error> {
-        Ok(self.blob(repository, digest).map(|bytes| bytes.len() as u64))
+    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+        Ok(self.state().items.get(&key.clone().into()).cloned())
     }
 
-    async fn open_blob(&self, repository: &Name, digest: Digest) -> Result<Option<Blob>, Error> {
-        Ok(self.blob(repository, digest).map(Blob::of_bytes))
+    async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error> {
+        Ok(self.state().items.get(item).map(|record| record.modified))
     }
 
-    async fn mount_blob(&self, from: &Name, to: &Name, digest: Digest) -> Result<bool, Error> {
-        let mut state = self.state();
-        let found = state.repositories.get(from).is_some_and(|repository| repository.blobs.contains(&digest));
-        if found {
-            state.repositories.entry(to.clone()).or_default().blobs.insert(digest);
+    async fn write(&self, key: &Key, bytes: Bytes, condition: Condition) -> Result<bool, Error> {
+        let (mut state, item) = (self.state(), Item::from(key.clone()));
+        let holds = state.holds(&item, &condition);
+        if holds {
+            state.insert(item, bytes);
         }
-        Ok(found)
+        Ok(holds)
     }
 
-    async fn manifest(&self, repository: &Name, digest: Digest) -> Result<Option<StoredManifest>, Error> {
+    async fn remove(&self, key: &Key, condition: Condition) -> Result<bool, Error> {
+        let (mut state, item) = (self.state(), Item::from(key.clone()));
+        Ok(state.holds(&item, &condition) && state.items.remove(&item).is_some())
+    }
+
+    async fn renew(&self, item: &Item) -> Result<bool, Error> {
+        let renewed = self.state().items.get_mut(item).map(|record| record.modified = SystemTime::now());
+        Ok(renewed.is_some())
+    }
+
+    async fn open(&self, digest: Digest) -> Result<Option<Blob>, Error> {
+        Ok(self.state().items.get(&Item::Content(digest)).map(|content| Blob::of_bytes(content.bytes.clone())))
+    }
+
+    async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<Name>, Error> {
         let state = self.state();
-        let media_type = state.repositories.get(repository).and_then(|repository| repository.manifests.get(&digest));
-        let bytes = state.contents.get(&digest);
-        Ok(media_type
-            .zip(bytes)
-            .map(|(media_type, bytes)| StoredManifest { media_type: media_type.clone(), bytes: bytes.clone() }))
+        let names: BTreeSet<&Name> = state
+            .items
+            .keys()
+            .filter_map(|item| match item {
+                Item::Content(_) => None,
+                Item::Record(
+                    Key::Blob(name, _) | Key::Manifest(name, _) | Key::Tag(name, _) | Key::Referrer(name, ..),
+                ) => Some(name),
+            })
+            .collect();
+        Ok(page(names.into_iter().cloned(), limit, |name| after.is_none_or(|after| name.as_str() > after)))
     }
 
-    async fn put_manifest(&self, repository: &Name, digest: Digest, manifest: &StoredManifest) -> Result<(), Error> {
+    async fn tags(&self, repository: &Name, after: Option<&str>, limit: usize) -> Result<Vec<Tag>, Error> {
+        let state = self.state();
+        let tags = state.items.keys().filter_map(|item| match item {
+            Item::Record(Key::Tag(name, tag)) if name == repository => Some(tag.clone()),
+            _ => None,
+        });
+        Ok(page(tags, limit, |tag| after.is_none_or(|after| tag.as_str() > after)))
+    }
+
+    async fn digests(
+        &self,
+        list: &Digests,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Result<Vec<(Digest, SystemTime)>, Error> {
+        let state = self.state();
+        let entries = state.items.iter().filter_map(|(item, record)| {
+            let (Item::Content(digest)
+            | Item::Record(Key::Blob(_, digest) | Key::Manifest(_, digest) | Key::Referrer(_, _, digest))) = item
+            else {
+                return None;
+            };
+            (list.item(*digest) == *item).then_some((*digest, record.modified))
+        });
+        Ok(page(entries, limit, |(digest, _)| after.is_none_or(|after| *digest > after)))
+    }
+
+    async fn subjects(&self, repository: &Name, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, Error> {
+        let state = self.state();
+        let subjects: BTreeSet<Digest> = state
+            .items
+            .keys()
+            .filter_map(|item| match item {
+                Item::Record(Key::Referrer(name, subject, _)) if name == repository => Some(*subject),
+                _ => None,
+            })
+            .collect();
+        Ok(page(subjects.into_iter(), limit, |subject| after.is_none_or(|after| *subject > after)))
+    }
+
+    async fn set_aside(&self, round: &Round, item: &Item) -> Result<Option<SystemTime>, Error> {
         let mut state = self.state();
-        state.contents.insert(digest, manifest.bytes.clone());
-        let manifests = &mut state.repositories.entry(repository.clone()).or_default().manifests;
-        manifests.insert(digest, manifest.media_type.clone());
-        Ok(())
+        let Some(record) = state.items.remove(item) else { return Ok(None) };
+        let modified = record.modified;
+        state.aside.insert((round.clone(), item.clone()), record);
+        Ok(Some(modified))
     }
 
-    async fn tag(&self, repository: &Name, tag: &Tag) -> Result<Option<Digest>, Error> {
-        Ok(self.state().repositories.get(repository).and_then(|repository| repository.tags.get(tag).copied()))
+    async fn restore(&self, item: &Item) -> Result<bool, Error> {
+        let mut state = self.state();
+        let mut found: Vec<_> = state.aside.extract_if(.., |(_, aside), _| aside == item).collect();
+        let Some((_, record)) = found.pop() else { return Ok(false) };
+        state.items.entry(item.clone()).or_insert(record);
+        Ok(true)
     }
 
-    async fn put_tag(&self, repository: &Name, tag: &Tag, digest: Digest) -> Result<(), Error> {
-        self.state().repositories.entry(repository.clone()).or_default().tags.insert(tag.clone(), digest);
-        Ok(())
+    async fn discard(&self, round: &Round, item: &Item) -> Result<Option<u64>, Error> {
+        let discarded = self.state().aside.remove(&(round.clone(), item.clone()));
+        Ok(discarded.map(|record| record.bytes.len() as u64))
     }
 
-    async fn tags(&self, repository: &Name, after: Option<&str>, limit: usize) -> Result<Option<Vec<Tag>>, Error> {
+    async fn aside(&self, limit: usize) -> Result<Vec<Aside>, Error> {
         let state = self.state();
-        let Some(repository) = state.repositories.get(repository) else { return Ok(None) };
-        let tags = repository.tags.keys().filter(|tag| after.is_none_or(|after| tag.as_str() > after));
-        Ok(Some(tags.take(limit).cloned().collect()))
+        let aside = state.aside.iter().map(|((round, item), record)| Aside {
+            round: round.clone(),
+            item: item.clone(),
+            modified: record.modified,
+        });
+        Ok(aside.take(limit).collect())
     }
 
     async fn begin_upload(&self, repository: &Name, algorithm: Algorithm) -> Result<SessionId, Error> {
         let session = SessionId::random().map_err(Error::io("name an upload session"))?;
-        let received = Received { bytes: BytesMut::new(), hasher: Hasher::new(algorithm), algorithm };
+        let (hasher, modified) = (Hasher::new(algorithm), SystemTime::now());
+        let received = Received { bytes: BytesMut::new(), hasher, algorithm, modified };
         let upload = Upload { size: AtomicU64::new(0), received: tokio::sync::Mutex::new(Some(received)) };
         self.state().uploads.insert((repository.clone(), session.clone()), Arc::new(upload));
         Ok(session)
@@ -159,25 +234,40 @@ impl Storage for Memory {
         while let Some(chunk) = chunks.try_next().await.map_err(Error::Body)? {
             received.hasher.update(&chunk);
             received.bytes.extend_from_slice(&chunk);
+            received.modified = SystemTime::now();
             upload.size.store(received.bytes.len() as u64, Ordering::Release);
         }
         Ok(received.bytes.len() as u64)
     }
 
     async fn finish_upload(&self, repository: &Name, session: &SessionId, digest: Digest) -> Result<(), Error> {
-        let Received { bytes, hasher, algorithm } = self.end_upload(repository, session)?;
+        let Received { bytes, hasher, algorithm, .. } = self.end_upload(repository, session)?;
         let expected = digest.algorithm();
         let found = if algorithm == expected { hasher.finish() } else { expected.digest(&bytes) };
         if found != digest {
             return Err(Mismatch::Digest { expected: digest, found }.into());
         }
-        let mut state = self.state();
-        state.contents.insert(digest, bytes.freeze());
-        state.repositories.entry(repository.clone()).or_default().blobs.insert(digest);
+        self.state().insert(Item::Content(digest), bytes.freeze());
         Ok(())
     }
 
     async fn cancel_upload(&self, repository: &Name, session: &SessionId) -> Result<(), Error> {
         self.end_upload(repository, session).map(drop)
+    }
+
+    async fn leftovers(&self, since: SystemTime, sweep: Sweep) -> Result<Leftovers, Error> {
+        let mut found = Leftovers::default();
+        self.state().uploads.retain(|_, upload| {
+            // What is locked is being written to.
+            let Ok(mut received) = upload.received.try_lock() else { return true };
+            let Some(abandoned) = received.as_ref().filter(|received| received.modified < since) else { return true };
+            found.uploads += 1;
+            found.bytes += abandoned.bytes.len() as u64;
+            if sweep == Sweep::Remove {
+                *received = None;
+            }
+            sweep == Sweep::Count
+        });
+        Ok(found)
     }
 }

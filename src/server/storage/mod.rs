@@ -1,13 +1,17 @@
 //! Where a registry keeps things: one trait, and what passes through it.
 //!
-//! [`Filesystem`] and [`Memory`] implement [`Storage`]; `tests/storage_conformance.rs` holds every implementation
-//! against the contract that stands here. What a request means, and who may make it, is left to the rest of `server`.
+//! [`Filesystem`] and [`Memory`] implement [`Storage`]; `tests/storage_conformance` holds every implementation
+//! against the contract that stands here. A storage is dumb: what its records mean to each other is left to
+//! `repositories`, what may go to the collection, and who may ask to the rest of `server`.
 
 mod blob;
 mod error;
 mod filesystem;
+mod key;
 mod memory;
 mod session;
+
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +20,7 @@ use futures::stream::BoxStream;
 pub use blob::Blob;
 pub use error::{Error, OpenError};
 pub use filesystem::Filesystem;
+pub use key::{Aside, Condition, Digests, InvalidRound, Item, Key, Leftovers, Record, Round, Sweep};
 pub use memory::Memory;
 pub use session::{InvalidSession, SessionId};
 
@@ -28,33 +33,35 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The bytes of a chunk as they come in. An error ends the stream.
 pub type Chunks<'a> = BoxStream<'a, Result<Bytes, BoxError>>;
 
-/// A manifest as it is kept: its bytes, verbatim, and the media type that it was pushed with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredManifest {
-    /// The media type.
-    pub media_type: String,
-    /// The bytes.
-    pub bytes: Bytes,
-}
+/// What record a record leads to, if to any.
+pub type Lead = Box<dyn FnOnce(&Record) -> Option<Key> + Send>;
 
-/// Keeps the contents, tags and upload sessions of a registry.
+/// Keeps the records, contents and upload sessions of a registry.
 ///
-/// # Contents
-///
-/// Blobs and manifests are contents: kept once for the whole registry, under their digest, and *linked* in each
-/// repository that has them. Every method looks only at the links of the repository that it is given, so that what one
-/// repository has is no proof of access for another, and a manifest's link is none to a blob of the same digest.
+/// *Records* are small values under a [`Key`]. *Contents* are blobs of any size under their digest, once for the whole
+/// registry. *Upload sessions* become contents. The storage draws no conclusions from one to another: a content may be
+/// there without a link to it, and a link without the content.
 ///
 /// # What holds, whatever happens
 ///
-/// - *Whole or not at all.* Content is found under its digest only after all of its bytes are there and have been held
-///   against that digest. Nobody sees a part of a blob, a manifest or a tag.
-/// - *Kept.* When a method that writes returns `Ok`, what it wrote outlives the death of the process at any moment and,
-///   where the medium allows it, a loss of power. Upload sessions need to outlive the process only.
+/// - *Whole or not at all.* A content is found only after all of its bytes are there and have been held against its
+///   digest. Nobody sees a part of a content or of a record.
+/// - *Kept.* When a method that changes something returns `Ok`, the change outlives the death of the process at any
+///   moment and, where the medium allows it, a loss of power. Upload sessions, renewals, and what is set aside need to
+///   outlive the process only.
 /// - *One at a time.* Any number of tasks, and of processes over the same medium, may call any method at once. Each
-///   blob, link and tag is written on its own, and of two writers of one tag the last one wins.
-/// - *Dropped futures* leave nothing behind but what the method had finished, and perhaps an upload session with some
-///   of the bytes.
+///   record and content is changed on its own. A [`Condition`] is examined and the change made in one step: of many
+///   writers whose condition only one of them can meet, one succeeds.
+/// - *Dropped futures* leave nothing behind but what the method had finished or will finish on its own, and perhaps an
+///   upload session with some of the bytes.
+///
+/// # Set aside
+///
+/// A garbage collection cannot look everywhere at once. So what looks dead is [set aside](Self::set_aside), then looked
+/// at again, and then [restored](Self::restore) or [discarded](Self::discard). What is aside is found by no other
+/// method, but anybody may restore it, as whoever misses something does. Each collection sets aside under a [`Round`] of
+/// its own, and nothing twice in one round: so what is discarded in a round was aside all the time since it was seen
+/// there. While it is moved to or fro, an item is always in one of the two places, or in both.
 ///
 /// # Upload sessions
 ///
@@ -62,37 +69,85 @@ pub struct StoredManifest {
 /// ends with [`finish_upload`](Self::finish_upload) or [`cancel_upload`](Self::cancel_upload). Any process over the same
 /// medium may go on with it.
 ///
+/// # Lists
+///
+/// Lists are in order and come in pages: at most `limit` entries after `after`. A page that is not full is the last one.
+/// What is written or removed meanwhile may be in a list or not; all else is. Memory is bounded by the page, and by the
+/// number of repositories in one folder.
+///
 /// # Errors
 ///
-/// What is not there is `None`, or [`Error::UploadUnknown`] for a session. [`Error::Io`] and [`Error::Damaged`] can come
-/// from every method; they are no fault of the client, and are not for its eyes.
+/// What is not there is `None` or `false`, or [`Error::UploadUnknown`] for a session. [`Error::Io`] and
+/// [`Error::Damaged`] can come from every method; they are no fault of the client, and are not for its eyes.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
-    /// How many bytes the blob has, if `repository` has it.
-    async fn blob_size(&self, repository: &Name, digest: Digest) -> Result<Option<u64>, Error>;
+    /// The record.
+    async fn read(&self, key: &Key) -> Result<Option<Record>, Error>;
 
-    /// The blob, if `repository` has it. What has been opened can be read to its end, whatever is deleted meanwhile.
-    async fn open_blob(&self, repository: &Name, digest: Digest) -> Result<Option<Blob>, Error>;
+    /// The record, and the one that it leads to. A storage that can do it in one go does.
+    async fn follow(&self, key: &Key, lead: Lead) -> Result<Option<(Record, Option<Record>)>, Error> {
+        let Some(record) = self.read(key).await? else { return Ok(None) };
+        let next = match lead(&record) {
+            Some(key) => self.read(&key).await?,
+            None => None,
+        };
+        Ok(Some((record, next)))
+    }
 
-    /// Links a blob that `from` has in `to`; `false` when `from` does not have it.
-    async fn mount_blob(&self, from: &Name, to: &Name, digest: Digest) -> Result<bool, Error>;
+    /// When the item was last written or renewed, if it is there.
+    async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error>;
 
-    /// The manifest, if `repository` has it.
-    async fn manifest(&self, repository: &Name, digest: Digest) -> Result<Option<StoredManifest>, Error>;
+    /// Writes the record, if `condition` holds; else nothing is changed, and this is `false`. A [`Key::Blob`] has no
+    /// bytes.
+    async fn write(&self, key: &Key, bytes: Bytes, condition: Condition) -> Result<bool, Error>;
 
-    /// Stores `manifest` and links it in `repository`. That its bytes have this digest, and that what it refers to is
-    /// there, is the caller's to check.
-    async fn put_manifest(&self, repository: &Name, digest: Digest, manifest: &StoredManifest) -> Result<(), Error>;
+    /// Removes the record; `false` when it was not there, or `condition` does not hold.
+    async fn remove(&self, key: &Key, condition: Condition) -> Result<bool, Error>;
 
-    /// What the tag points to.
-    async fn tag(&self, repository: &Name, tag: &Tag) -> Result<Option<Digest>, Error>;
+    /// Lets the item be as if it had been written now; `false` when it is not there.
+    async fn renew(&self, item: &Item) -> Result<bool, Error>;
 
-    /// Lets the tag point to `digest`, wherever it pointed before.
-    async fn put_tag(&self, repository: &Name, tag: &Tag, digest: Digest) -> Result<(), Error>;
+    /// The content. What has been opened can be read to its end, whatever happens meanwhile.
+    async fn open(&self, digest: Digest) -> Result<Option<Blob>, Error>;
 
-    /// At most `limit` tags in byte order, from the first that comes after `after`; `None` when nothing was ever linked
-    /// in `repository`.
-    async fn tags(&self, repository: &Name, after: Option<&str>, limit: usize) -> Result<Option<Vec<Tag>>, Error>;
+    /// The content, if the record `link` is there, too, and when that was last written or renewed. A storage that can
+    /// do it in one go does.
+    async fn open_linked(&self, link: &Key, digest: Digest) -> Result<Option<(SystemTime, Blob)>, Error> {
+        let Some(modified) = self.find(&link.clone().into()).await? else { return Ok(None) };
+        Ok(self.open(digest).await?.map(|blob| (modified, blob)))
+    }
+
+    /// The repositories that have a record, in byte order. One whose last record is gone may be among them for a while.
+    async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<Name>, Error>;
+
+    /// The tags of a repository, in byte order.
+    async fn tags(&self, repository: &Name, after: Option<&str>, limit: usize) -> Result<Vec<Tag>, Error>;
+
+    /// The digests of a list, in order, and when each item was last written or renewed.
+    async fn digests(
+        &self,
+        list: &Digests,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Result<Vec<(Digest, SystemTime)>, Error>;
+
+    /// The subjects in a repository that have a [`Key::Referrer`], in order. One whose last referrer is gone may be
+    /// among them for a while.
+    async fn subjects(&self, repository: &Name, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, Error>;
+
+    /// Sets the item aside and returns when it was last written or renewed; `None` when it is not there.
+    async fn set_aside(&self, round: &Round, item: &Item) -> Result<Option<SystemTime>, Error>;
+
+    /// Puts the item back, in whichever round it was set aside; `false` when it is not aside. What has been written
+    /// there meanwhile stays.
+    async fn restore(&self, item: &Item) -> Result<bool, Error>;
+
+    /// Removes the item that was set aside in this round, and returns how many bytes it had; `None` when it is not
+    /// there any more.
+    async fn discard(&self, round: &Round, item: &Item) -> Result<Option<u64>, Error>;
+
+    /// At most `limit` of the items that are aside, of any round, in any order.
+    async fn aside(&self, limit: usize) -> Result<Vec<Aside>, Error>;
 
     /// Begins an upload session. The content's digest is expected to be of this algorithm; when it turns out to be of
     /// another, finishing takes longer.
@@ -118,7 +173,8 @@ pub trait Storage: Send + Sync + 'static {
         chunks: Chunks<'_>,
     ) -> Result<u64, Error>;
 
-    /// Makes a blob of what the session has, and links it in its repository. The session ends with it.
+    /// Makes a content of what the session has, as if it had all been written now. The session ends with it. The
+    /// content is linked nowhere.
     ///
     /// # Errors
     /// [`Error::UploadUnknown`]; [`Error::UploadBusy`]; [`Error::Digest`] when the bytes have another digest, which ends
@@ -130,4 +186,8 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// [`Error::UploadUnknown`]; [`Error::UploadBusy`].
     async fn cancel_upload(&self, repository: &Name, session: &SessionId) -> Result<(), Error>;
+
+    /// Looks for upload sessions, and for other work of processes that were killed, that nobody has written to since
+    /// `since`. What somebody is writing to is left alone.
+    async fn leftovers(&self, since: SystemTime, sweep: Sweep) -> Result<Leftovers, Error>;
 }

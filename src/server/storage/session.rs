@@ -19,9 +19,7 @@ impl SessionId {
     /// # Errors
     /// When the operating system has no random numbers.
     pub fn random() -> io::Result<Self> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
+        random_name().map(Self)
     }
 }
 
@@ -36,7 +34,18 @@ impl FromStr for SessionId {
 
     /// Strict, because the name becomes that of a file.
     fn from_str(text: &str) -> Result<Self, InvalidSession> {
-        let valid = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidSession(text.to_owned())) }
+        if is_random_name(text) { Ok(Self(text.to_owned())) } else { Err(InvalidSession(text.to_owned())) }
     }
+}
+
+/// 128 random bits in hexadecimal.
+pub(super) fn random_name() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// Whether this could have come from [`random_name`].
+pub(super) fn is_random_name(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }

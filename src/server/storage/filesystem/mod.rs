@@ -5,13 +5,17 @@
 //! collected first, and written in large pieces.
 
 mod durable;
+mod leftovers;
+mod listing;
 mod paths;
+mod records;
 mod upload;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -20,7 +24,10 @@ use futures::future::{self, FutureExt};
 
 use self::paths::Paths;
 use self::upload::{Hashers, Upload};
-use super::{Blob, Chunks, Error, OpenError, SessionId, Storage, StoredManifest};
+use super::{
+    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Lead, Leftovers, OpenError, Record, Round, SessionId,
+    Storage, Sweep,
+};
 use crate::digest::{Algorithm, Digest};
 use crate::reference::{Name, Tag};
 
@@ -42,10 +49,19 @@ impl Filesystem {
         let paths = Paths::new(root.into());
         claim(paths.root())?;
         let io = |source| OpenError::Io { path: paths.root().to_owned(), source };
-        for directory in [paths.uploads(), paths.temporary()] {
+        for directory in [paths.uploads(), paths.temporary(), paths.rounds(), paths.locks()] {
             durable::create_directories(&directory).map_err(io)?;
         }
         Ok(Self { paths, hashers: Arc::default() })
+    }
+
+    /// Runs `work` where it may block.
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Paths) -> Result<T, Error> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Error>> {
+        let paths = self.paths.clone();
+        blocking(move || work(&paths))
     }
 
     async fn open_upload(&self, repository: &Name, session: &SessionId) -> Result<Upload, Error> {
@@ -76,7 +92,7 @@ fn claim(root: &Path) -> Result<(), OpenError> {
         return Err(OpenError::NotOurs(root.to_owned()));
     }
     // The marker comes first, so that a second process that starts now sees it or nothing.
-    durable::create_empty(&root.join(paths::MARKER)).map_err(io)
+    durable::create_empty(&root.join(paths::MARKER)).map(drop).map_err(io)
 }
 
 /// Runs `work` where it may block. It begins at once, and not when the future is polled.
@@ -102,91 +118,96 @@ fn write(mut upload: Upload, bytes: Bytes) -> impl Future<Output = Result<Upload
 
 #[async_trait]
 impl Storage for Filesystem {
-    async fn blob_size(&self, repository: &Name, digest: Digest) -> Result<Option<u64>, Error> {
-        let (link, content) = (self.paths.blob_link(repository, digest), self.paths.content(digest));
-        blocking(move || {
-            let metadata = found(fs::metadata(link).and_then(|_| fs::metadata(content)));
-            Ok(metadata.map_err(Error::io(format_args!("find {digest}")))?.map(|metadata| metadata.len()))
-        })
-        .await
+    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+        let key = key.clone();
+        self.run(move |paths| records::read(paths, &key)).await
     }
 
-    async fn open_blob(&self, repository: &Name, digest: Digest) -> Result<Option<Blob>, Error> {
-        let (link, content) = (self.paths.blob_link(repository, digest), self.paths.content(digest));
-        blocking(move || {
-            let blob = fs::metadata(link).and_then(|_| File::open(content)).and_then(Blob::of_file);
-            found(blob).map_err(Error::io(format_args!("open {digest}")))
-        })
-        .await
+    async fn follow(&self, key: &Key, lead: Lead) -> Result<Option<(Record, Option<Record>)>, Error> {
+        let key = key.clone();
+        let follow = move |paths: &Paths| {
+            let Some(record) = records::read(paths, &key)? else { return Ok(None) };
+            let next = lead(&record).map(|key| records::read(paths, &key)).transpose()?;
+            Ok(Some((record, next.flatten())))
+        };
+        self.run(follow).await
     }
 
-    async fn mount_blob(&self, from: &Name, to: &Name, digest: Digest) -> Result<bool, Error> {
-        if self.blob_size(from, digest).await?.is_none() {
-            return Ok(false);
-        }
-        let link = self.paths.blob_link(to, digest);
-        blocking(move || durable::create_empty(&link).map_err(Error::io(format_args!("mount {digest}")))).await?;
-        Ok(true)
+    async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error> {
+        let item = item.clone();
+        self.run(move |paths| records::find(paths, &item)).await
     }
 
-    async fn manifest(&self, repository: &Name, digest: Digest) -> Result<Option<StoredManifest>, Error> {
-        let (link, content) = (self.paths.manifest_link(repository, digest), self.paths.content(digest));
-        blocking(move || {
-            let read = || {
-                let media_type = fs::read_to_string(link)?;
-                Ok(StoredManifest { media_type, bytes: fs::read(content)?.into() })
-            };
-            found(read()).map_err(Error::io(format_args!("read manifest {digest}")))
-        })
-        .await
+    async fn write(&self, key: &Key, bytes: Bytes, condition: Condition) -> Result<bool, Error> {
+        let key = key.clone();
+        self.run(move |paths| records::write(paths, &key, &bytes, &condition)).await
     }
 
-    async fn put_manifest(&self, repository: &Name, digest: Digest, manifest: &StoredManifest) -> Result<(), Error> {
-        let (link, content) = (self.paths.manifest_link(repository, digest), self.paths.content(digest));
-        let (temporary, manifest) = (self.paths.temporary(), manifest.clone());
-        blocking(move || {
-            durable::write(&temporary, &content, &manifest.bytes)
-                .and_then(|()| durable::write(&temporary, &link, manifest.media_type.as_bytes()))
-                .map_err(Error::io(format_args!("write manifest {digest}")))
-        })
-        .await
+    async fn remove(&self, key: &Key, condition: Condition) -> Result<bool, Error> {
+        let key = key.clone();
+        self.run(move |paths| records::remove(paths, &key, &condition)).await
     }
 
-    async fn tag(&self, repository: &Name, tag: &Tag) -> Result<Option<Digest>, Error> {
-        let (path, what) = (self.paths.tag(repository, tag), format!("tag {tag} of {repository}"));
-        blocking(move || {
-            let text = found(fs::read_to_string(path)).map_err(Error::io(format_args!("read {what}")))?;
-            text.map(|text| text.parse().map_err(|_| Error::Damaged(what))).transpose()
-        })
-        .await
+    async fn renew(&self, item: &Item) -> Result<bool, Error> {
+        let item = item.clone();
+        self.run(move |paths| records::renew(paths, &item)).await
     }
 
-    async fn put_tag(&self, repository: &Name, tag: &Tag, digest: Digest) -> Result<(), Error> {
-        let (path, what) = (self.paths.tag(repository, tag), format!("write tag {tag} of {repository}"));
-        let temporary = self.paths.temporary();
-        blocking(move || durable::write(&temporary, &path, digest.to_string().as_bytes()).map_err(Error::io(what)))
-            .await
+    async fn open(&self, digest: Digest) -> Result<Option<Blob>, Error> {
+        self.run(move |paths| records::open(paths, digest)).await
     }
 
-    async fn tags(&self, repository: &Name, after: Option<&str>, limit: usize) -> Result<Option<Vec<Tag>>, Error> {
-        let (directory, after) = (self.paths.tags(repository), after.map(ToOwned::to_owned));
-        let links = [self.paths.manifest_links(repository), self.paths.blob_links(repository)];
-        let what = format!("list the tags of {repository}");
-        blocking(move || {
-            let Some(entries) = found(fs::read_dir(directory)).map_err(Error::io(&what))? else {
-                return Ok(links.iter().any(|links| links.exists()).then(Vec::new));
-            };
-            let mut tags = Vec::new();
-            for entry in entries {
-                let name = entry.map_err(Error::io(&what))?.file_name();
-                let tag = name.to_str().and_then(|name| name.parse::<Tag>().ok());
-                tags.extend(tag.filter(|tag| after.as_deref().is_none_or(|after| tag.as_str() > after)));
-            }
-            tags.sort_unstable();
-            tags.truncate(limit);
-            Ok(Some(tags))
-        })
-        .await
+    async fn open_linked(&self, link: &Key, digest: Digest) -> Result<Option<(SystemTime, Blob)>, Error> {
+        let link = Item::from(link.clone());
+        let open = move |paths: &Paths| {
+            let Some(modified) = records::find(paths, &link)? else { return Ok(None) };
+            Ok(records::open(paths, digest)?.map(|blob| (modified, blob)))
+        };
+        self.run(open).await
+    }
+
+    async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<Name>, Error> {
+        let after = after.map(ToOwned::to_owned);
+        self.run(move |paths| listing::repositories(paths, after.as_deref(), limit)).await
+    }
+
+    async fn tags(&self, repository: &Name, after: Option<&str>, limit: usize) -> Result<Vec<Tag>, Error> {
+        let (repository, after) = (repository.clone(), after.map(ToOwned::to_owned));
+        self.run(move |paths| listing::tags(paths, &repository, after.as_deref(), limit)).await
+    }
+
+    async fn digests(
+        &self,
+        list: &Digests,
+        after: Option<Digest>,
+        limit: usize,
+    ) -> Result<Vec<(Digest, SystemTime)>, Error> {
+        let list = list.clone();
+        self.run(move |paths| listing::digests(paths, &list, after, limit)).await
+    }
+
+    async fn subjects(&self, repository: &Name, after: Option<Digest>, limit: usize) -> Result<Vec<Digest>, Error> {
+        let repository = repository.clone();
+        self.run(move |paths| listing::subjects(paths, &repository, after, limit)).await
+    }
+
+    async fn set_aside(&self, round: &Round, item: &Item) -> Result<Option<SystemTime>, Error> {
+        let (round, item) = (round.clone(), item.clone());
+        self.run(move |paths| records::set_aside(paths, &round, &item)).await
+    }
+
+    async fn restore(&self, item: &Item) -> Result<bool, Error> {
+        let item = item.clone();
+        self.run(move |paths| records::restore(paths, &item)).await
+    }
+
+    async fn discard(&self, round: &Round, item: &Item) -> Result<Option<u64>, Error> {
+        let (round, item) = (round.clone(), item.clone());
+        self.run(move |paths| records::discard(paths, &round, &item)).await
+    }
+
+    async fn aside(&self, limit: usize) -> Result<Vec<Aside>, Error> {
+        self.run(move |paths| listing::aside(paths, limit)).await
     }
 
     async fn begin_upload(&self, repository: &Name, algorithm: Algorithm) -> Result<SessionId, Error> {
@@ -247,16 +268,17 @@ impl Storage for Filesystem {
 
     async fn finish_upload(&self, repository: &Name, session: &SessionId, digest: Digest) -> Result<(), Error> {
         let upload = self.open_upload(repository, session).await?;
-        let (link, content) = (self.paths.blob_link(repository, digest), self.paths.content(digest));
-        blocking(move || {
-            upload.finish(digest, &content)?;
-            durable::create_empty(&link).map_err(Error::io(format_args!("link {digest}")))
-        })
-        .await
+        let content = self.paths.content(digest);
+        blocking(move || upload.finish(digest, &content)).await
     }
 
     async fn cancel_upload(&self, repository: &Name, session: &SessionId) -> Result<(), Error> {
         let upload = self.open_upload(repository, session).await?;
         blocking(move || upload.cancel()).await
+    }
+
+    async fn leftovers(&self, since: SystemTime, sweep: Sweep) -> Result<Leftovers, Error> {
+        let hashers = Arc::clone(&self.hashers);
+        self.run(move |paths| leftovers::find(paths, &hashers, since, sweep)).await
     }
 }

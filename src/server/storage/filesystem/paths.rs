@@ -1,69 +1,99 @@
 //! Where everything lies below the root. Only names that were parsed become parts of a path.
 //!
 //! ```text
-//! bndlr-registry-1                                    says whose directory this is, and which version of this layout
-//! blobs/<algorithm>/<two digits>/<digits>             contents: blobs and manifests
-//! repositories/<name>/_blobs/<algorithm>/<digits>     a blob's link; empty
-//! repositories/<name>/_manifests/<algorithm>/<digits> a manifest's link; has its media type in it
-//! repositories/<name>/_tags/<tag>                     has the digest in it
-//! uploads/<session>-<digest of the repository's name> what an upload session has received
-//! temporary/…                                         files until they are renamed
+//! bndlr-registry-2                                     says whose directory this is, and which version of this layout
+//! blobs/<algorithm>/<two digits>/<digits>              contents
+//! repositories/<name>/_blobs/<algorithm>/<digits>      a blob's link; empty
+//! repositories/<name>/_manifests/<algorithm>/<digits>  a manifest
+//! repositories/<name>/_tags/<tag>                      a tag
+//! repositories/<name>/_referrers/<algorithm>/<digits of the subject>/<algorithm>/<digits>
+//! uploads/<session>-<digest of the repository's name>  what an upload session has received
+//! temporary/…                                          files until they get their name
+//! aside/<round>/…                                      what a garbage collection set aside, in this same layout
+//! locks/<two digits>                                   held by whoever changes a record whose name has this digest
 //! ```
 //!
 //! No component of a repository's name begins with `_`, so `a` and `a/b` are kept apart. What is left in `uploads` and
 //! `temporary` by a process that was killed is never served.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::super::SessionId;
+use super::super::{Digests, Item, Key, Round, SessionId};
 use crate::digest::Digest;
-use crate::reference::{Name, Tag};
+use crate::reference::Name;
 
 /// The name of the file that says whose directory this is.
-pub(super) const MARKER: &str = "bndlr-registry-1";
+pub(super) const MARKER: &str = "bndlr-registry-2";
 /// How the markers of all versions begin.
 pub(super) const ANY_MARKER: &str = "bndlr-registry-";
+/// What a repository's directory has in it, beside other repositories.
+pub(super) const PARTS: [&str; 4] = [BLOBS, MANIFESTS, TAGS, REFERRERS];
+
+const BLOBS: &str = "_blobs";
+const MANIFESTS: &str = "_manifests";
+const TAGS: &str = "_tags";
+const REFERRERS: &str = "_referrers";
 
 /// The paths below a root.
 #[derive(Clone, Debug)]
-pub(super) struct Paths(PathBuf);
+pub(super) struct Paths(Arc<Path>);
 
 impl Paths {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self(root)
+        Self(root.into())
     }
 
     pub(super) fn root(&self) -> &Path {
         &self.0
     }
 
+    pub(super) fn item(&self, item: &Item) -> PathBuf {
+        match item {
+            Item::Record(key) => self.record(key),
+            Item::Content(digest) => self.content(*digest),
+        }
+    }
+
+    pub(super) fn record(&self, key: &Key) -> PathBuf {
+        match key {
+            Key::Blob(name, digest) => below(self.part(name, BLOBS), *digest),
+            Key::Manifest(name, digest) => below(self.part(name, MANIFESTS), *digest),
+            Key::Tag(name, tag) => self.part(name, TAGS).join(tag.as_str()),
+            Key::Referrer(name, subject, digest) => below(below(self.part(name, REFERRERS), *subject), *digest),
+        }
+    }
+
     pub(super) fn content(&self, digest: Digest) -> PathBuf {
         let hex = digest.hex();
-        self.0.join("blobs").join(digest.algorithm().name()).join(&hex[..2]).join(hex)
+        self.contents().join(digest.algorithm().name()).join(&hex[..2]).join(hex)
     }
 
-    pub(super) fn blob_link(&self, repository: &Name, digest: Digest) -> PathBuf {
-        self.blob_links(repository).join(digest.algorithm().name()).join(digest.hex())
+    pub(super) fn contents(&self) -> PathBuf {
+        self.0.join("blobs")
     }
 
-    pub(super) fn blob_links(&self, repository: &Name) -> PathBuf {
-        self.repository(repository).join("_blobs")
-    }
-
-    pub(super) fn manifest_link(&self, repository: &Name, digest: Digest) -> PathBuf {
-        self.manifest_links(repository).join(digest.algorithm().name()).join(digest.hex())
-    }
-
-    pub(super) fn manifest_links(&self, repository: &Name) -> PathBuf {
-        self.repository(repository).join("_manifests")
+    pub(super) fn repositories(&self) -> PathBuf {
+        self.0.join("repositories")
     }
 
     pub(super) fn tags(&self, repository: &Name) -> PathBuf {
-        self.repository(repository).join("_tags")
+        self.part(repository, TAGS)
     }
 
-    pub(super) fn tag(&self, repository: &Name, tag: &Tag) -> PathBuf {
-        self.tags(repository).join(tag.as_str())
+    pub(super) fn subjects(&self, repository: &Name) -> PathBuf {
+        self.part(repository, REFERRERS)
+    }
+
+    /// The directory that has a directory for each algorithm, which has the list's digests, or those of contents two
+    /// digits further down.
+    pub(super) fn digests(&self, list: &Digests) -> PathBuf {
+        match list {
+            Digests::Contents => self.contents(),
+            Digests::Blobs(name) => self.part(name, BLOBS),
+            Digests::Manifests(name) => self.part(name, MANIFESTS),
+            Digests::Referrers(name, subject) => below(self.part(name, REFERRERS), *subject),
+        }
     }
 
     /// All sessions lie in one directory, so that the abandoned ones are found at a glance; the repository is in the
@@ -81,7 +111,35 @@ impl Paths {
         self.0.join("temporary")
     }
 
-    fn repository(&self, repository: &Name) -> PathBuf {
-        self.0.join("repositories").join(repository.as_str())
+    pub(super) fn rounds(&self) -> PathBuf {
+        self.0.join("aside")
     }
+
+    /// Where a collection sets things aside, as the root of this same layout.
+    pub(super) fn aside(&self, round: &Round) -> Self {
+        Self::new(self.rounds().join(round.to_string()))
+    }
+
+    pub(super) fn locks(&self) -> PathBuf {
+        self.0.join("locks")
+    }
+
+    /// A record shares its lock with others: files that are never removed have to be few.
+    pub(super) fn lock(&self, key: &Key) -> PathBuf {
+        let digest = Digest::sha256(key.to_string().as_bytes());
+        self.locks().join(&digest.hex()[..2])
+    }
+
+    fn part(&self, repository: &Name, part: &str) -> PathBuf {
+        let mut path = self.repositories();
+        path.push(repository.as_str());
+        path.push(part);
+        path
+    }
+}
+
+fn below(mut directory: PathBuf, digest: Digest) -> PathBuf {
+    directory.push(digest.algorithm().name());
+    directory.push(digest.hex());
+    directory
 }

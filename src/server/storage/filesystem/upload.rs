@@ -9,6 +9,7 @@ use std::io::{self, BufReader, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::super::{Error, SessionId};
 use super::durable;
@@ -121,7 +122,13 @@ impl Upload {
             self.cancel()?;
             return Err(Mismatch::Digest { expected: digest, found }.into());
         }
-        self.file.sync_all().and_then(|()| durable::rename(&self.path, content)).map_err(Error::io(what))
+        // It is a content from now on, however long the upload took.
+        let finish = || {
+            self.file.set_modified(SystemTime::now())?;
+            self.file.sync_all()?;
+            durable::rename(&self.path, content)
+        };
+        finish().map_err(Error::io(what))
     }
 
     /// Removes what was received.
