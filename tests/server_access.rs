@@ -32,7 +32,8 @@ fn password(user: &str) -> String {
 }
 
 fn htpasswd(users: &[&str]) -> String {
-    users.iter().map(|user| format!("{user}:{}\n", bcrypt::hash(password(user), 4).unwrap())).collect()
+    let line = |user: &&str| format!("{user}:{}", bcrypt::hash(password(user), 4).unwrap());
+    users.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn auth() -> Auth {
@@ -98,8 +99,8 @@ async fn json(response: Response) -> Value {
 
 /// A token for these scopes.
 async fn token(registry: &Embedded, user: &str, scopes: &str) -> String {
-    let scopes: String = scopes.split(' ').map(|scope| format!("&scope={scope}")).collect();
-    let answer = json(get_by(registry, &format!("/token?service=bndlr{scopes}"), user).await).await;
+    let scopes = scopes.replace(' ', "&scope=");
+    let answer = json(get_by(registry, &format!("/token?service=bndlr&scope={scopes}"), user).await).await;
     answer["token"].as_str().unwrap().to_owned()
 }
 
@@ -318,7 +319,8 @@ async fn a_form_gets_a_token_as_well() {
     assert_refused(no_form, 400, "UNSUPPORTED").await;
     assert_refused(registry.request(Method::PUT, "/token").send().await.unwrap(), 405, "UNSUPPORTED").await;
     assert_refused(get_by(&registry, "/token?service=other", "bob").await, 400, "UNSUPPORTED").await;
-    let many: String = (0..33).map(|number| format!("&scope=repository:a{number}:pull")).collect();
+    let many: Vec<_> = (0..33).map(|number| format!("&scope=repository:a{number}:pull")).collect();
+    let many = many.concat();
     assert_refused(get_by(&registry, &format!("/token?service=bndlr{many}"), "bob").await, 400, "UNSUPPORTED").await;
     let long = registry.request(Method::POST, "/token").body("x".repeat(100_000));
     let long = long.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
