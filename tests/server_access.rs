@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::OCI_MANIFEST;
 use bndlr::protocol::Challenge;
@@ -473,23 +473,4 @@ async fn wrong_passwords_hold_up_nobody_who_has_a_token() {
     };
     assert!(refused.len() < 200 && waiting.iter().any(|request| !request.is_finished()), "the flood is not over");
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
-}
-
-#[tokio::test]
-async fn no_secret_is_in_what_is_logged() {
-    let log = embedded::Log::default();
-    let _guard = log.listen();
-    let registry = with_rules().await;
-    let secret = token(&registry, "alice", "repository:team/app:pull").await;
-    with_token(&registry, Method::GET, "/v2/team/app/tags/list", &secret).await.bytes().await.unwrap();
-    get_by(&registry, "/v2/", "alice").await.bytes().await.unwrap();
-    registry.request(Method::GET, "/v2/").basic_auth("alice", Some("mistyped")).send().await.unwrap();
-    let form = registry.request(Method::POST, "/token").header("content-type", "application/x-www-form-urlencoded");
-    form.body("grant_type=password&username=bob&password=mistyped").send().await.unwrap().bytes().await.unwrap();
-    let text = log.take();
-    assert!(text.contains("path=\"/token\""), "{text}");
-    let encoded = BASE64_STANDARD.encode(format!("alice:{}", password("alice")));
-    for word in [&*secret, &password("alice"), "mistyped", &*encoded] {
-        assert!(!text.contains(word), "{word} in {text}");
-    }
 }
