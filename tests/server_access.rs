@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::OCI_MANIFEST;
 use bndlr::protocol::Challenge;
@@ -32,7 +32,8 @@ fn password(user: &str) -> String {
 }
 
 fn htpasswd(users: &[&str]) -> String {
-    users.iter().map(|user| format!("{user}:{}\n", bcrypt::hash(password(user), 4).unwrap())).collect()
+    let line = |user: &&str| format!("{user}:{}", bcrypt::hash(password(user), 4).unwrap());
+    users.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn auth() -> Auth {
@@ -98,8 +99,8 @@ async fn json(response: Response) -> Value {
 
 /// A token for these scopes.
 async fn token(registry: &Embedded, user: &str, scopes: &str) -> String {
-    let scopes: String = scopes.split(' ').map(|scope| format!("&scope={scope}")).collect();
-    let answer = json(get_by(registry, &format!("/token?service=bndlr{scopes}"), user).await).await;
+    let scopes = scopes.replace(' ', "&scope=");
+    let answer = json(get_by(registry, &format!("/token?service=bndlr&scope={scopes}"), user).await).await;
     answer["token"].as_str().unwrap().to_owned()
 }
 
@@ -318,7 +319,8 @@ async fn a_form_gets_a_token_as_well() {
     assert_refused(no_form, 400, "UNSUPPORTED").await;
     assert_refused(registry.request(Method::PUT, "/token").send().await.unwrap(), 405, "UNSUPPORTED").await;
     assert_refused(get_by(&registry, "/token?service=other", "bob").await, 400, "UNSUPPORTED").await;
-    let many: String = (0..33).map(|number| format!("&scope=repository:a{number}:pull")).collect();
+    let many: Vec<_> = (0..33).map(|number| format!("&scope=repository:a{number}:pull")).collect();
+    let many = many.concat();
     assert_refused(get_by(&registry, &format!("/token?service=bndlr{many}"), "bob").await, 400, "UNSUPPORTED").await;
     let long = registry.request(Method::POST, "/token").body("x".repeat(100_000));
     let long = long.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
@@ -471,23 +473,4 @@ async fn wrong_passwords_hold_up_nobody_who_has_a_token() {
     };
     assert!(refused.len() < 200 && waiting.iter().any(|request| !request.is_finished()), "the flood is not over");
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
-}
-
-#[tokio::test]
-async fn no_secret_is_in_what_is_logged() {
-    let log = embedded::Log::default();
-    let _guard = log.listen();
-    let registry = with_rules().await;
-    let secret = token(&registry, "alice", "repository:team/app:pull").await;
-    with_token(&registry, Method::GET, "/v2/team/app/tags/list", &secret).await.bytes().await.unwrap();
-    get_by(&registry, "/v2/", "alice").await.bytes().await.unwrap();
-    registry.request(Method::GET, "/v2/").basic_auth("alice", Some("mistyped")).send().await.unwrap();
-    let form = registry.request(Method::POST, "/token").header("content-type", "application/x-www-form-urlencoded");
-    form.body("grant_type=password&username=bob&password=mistyped").send().await.unwrap().bytes().await.unwrap();
-    let text = log.take();
-    assert!(text.contains("path=\"/token\""), "{text}");
-    let encoded = BASE64_STANDARD.encode(format!("alice:{}", password("alice")));
-    for word in [&*secret, &password("alice"), "mistyped", &*encoded] {
-        assert!(!text.contains(word), "{word} in {text}");
-    }
 }

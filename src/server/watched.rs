@@ -4,6 +4,7 @@
 //! microsecond, says whether it is still the same. No thread watches, and a link that now points elsewhere, as
 //! Kubernetes renews what it mounts, counts as well.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    pub(super) fn new(path: &Path, why: impl ToString) -> Self {
+    pub(super) fn new(path: &Path, why: impl fmt::Display) -> Self {
         Self { path: path.to_owned(), line: None, why: why.to_string(), hint: None }
     }
 

@@ -71,7 +71,7 @@ impl Caller {
     pub(in crate::server) fn check(&self, endpoint: &Endpoint, method: &Method) -> Result<()> {
         let Some(identity) = &self.0 else { return Ok(()) };
         match needed(endpoint, method) {
-            Needed::Something(scope) => identity.check_known(scope),
+            Needed::Something(scope) => identity.check_known(scope.as_ref()),
             Needed::In(name, action) => identity.check_may(action, name),
         }
     }
@@ -109,9 +109,9 @@ impl Identity {
     }
 
     /// Who says nothing is asked, even if the answer were the same: so clients notice that they can log in.
-    fn check_known(&self, scope: Option<Scope>) -> Result<()> {
-        match (&self.proof, &scope) {
-            (Proof::Nothing, _) => Err(self.door.log_in(scope.as_ref())),
+    fn check_known(&self, scope: Option<&Scope>) -> Result<()> {
+        match (&self.proof, scope) {
+            (Proof::Nothing, _) => Err(self.door.log_in(scope)),
             (Proof::Token(scopes), Some(needed)) if !scopes.contains(needed) => Err(self.door.more(needed)),
             _ => Ok(()),
         }

@@ -75,7 +75,7 @@ impl Passwords {
 
 impl fmt::Debug for Passwords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passwords").field("users", &self.stored.len()).finish()
+        f.debug_struct("Passwords").field("users", &self.stored.len()).finish_non_exhaustive()
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
         assert!(
             passwords.has("alice") && passwords.has("bob") && !passwords.has("carol") && !passwords.has("# people")
         );
-        assert_eq!(format!("{passwords:?}"), "Passwords { users: 2 }");
+        assert_eq!(format!("{passwords:?}"), "Passwords { users: 2, .. }");
         assert!(Passwords::parse("").unwrap().decoy(7).expose().starts_with("$2b$10$"));
         assert!(NOBODYS.parse::<HashParts>().is_ok());
     }

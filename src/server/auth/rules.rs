@@ -26,10 +26,10 @@ const USERS: &str = "*";
 /// Rules about repositories.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    rules: Vec<Rule>,
+    all: Vec<Rule>,
     patterns: GlobSet,
     /// The rule that each pattern belongs to, in their order.
-    rule_of: Vec<usize>,
+    of_pattern: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,17 +90,17 @@ impl Rules {
         let who = who.split(',').map(user).collect::<Result<_, _>>()?;
         let actions = actions.split(',').map(|word| word.parse::<Action>().map_err(|error| error.to_string()));
         let rule = Rule { who, actions: actions.collect::<Result<_, _>>()? };
-        let before = self.rule_of.len();
+        let before = self.of_pattern.len();
         for pattern in words {
             check_pattern(pattern)?;
             let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
             patterns.add(glob.map_err(|error| error.to_string())?);
-            self.rule_of.push(self.rules.len());
+            self.of_pattern.push(self.all.len());
         }
-        if self.rule_of.len() == before {
+        if self.of_pattern.len() == before {
             return Err("expected repositories after the actions; \"**\" is all of them".to_owned());
         }
-        self.rules.push(rule);
+        self.all.push(rule);
         Ok(())
     }
 
@@ -108,14 +108,14 @@ impl Rules {
     #[must_use]
     pub fn allow(&self, user: Option<&str>, repository: &Name) -> Actions {
         let matching = self.patterns.matches(repository.as_str());
-        let rules = matching.into_iter().map(|pattern| &self.rules[self.rule_of[pattern]]);
+        let rules = matching.into_iter().map(|pattern| &self.all[self.of_pattern[pattern]]);
         rules.filter(|rule| rule.is_for(user)).fold(Actions::NONE, |all, rule| all | rule.actions)
     }
 
     /// Whether there is anything that may be done without having logged in.
     #[must_use]
     pub fn allow_anonymous(&self) -> bool {
-        self.rules.iter().any(|rule| rule.is_for(None))
+        self.all.iter().any(|rule| rule.is_for(None))
     }
 }
 
