@@ -25,6 +25,14 @@ pub struct Registry {
     storage: Arc<dyn Storage>,
     operations: Arc<Operations>,
     auth: Option<Arc<Auth>>,
+    options: Options,
+}
+
+/// What a registry does otherwise than by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Options {
+    pub(super) read_only: bool,
+    pub(super) allow_missing_blobs: bool,
 }
 
 /// A mark of requests that came over TLS, in their extensions.
@@ -35,7 +43,7 @@ impl Registry {
     /// A registry that keeps everything in `storage`.
     #[must_use]
     pub fn new(storage: impl Storage) -> Self {
-        Self { storage: Arc::new(storage), operations: Arc::new(Operations::new(Limits::default())), auth: None }
+        Self { storage: Arc::new(storage), operations: Arc::new(Operations::new(Limits::default())), options: Options::default(), auth: None }
     }
 
     /// Lets clients take no more than `limits` say.
@@ -48,6 +56,21 @@ impl Registry {
     #[must_use]
     pub fn auth(self, auth: Auth) -> Self {
         Self { auth: Some(Arc::new(auth)), ..self }
+    }
+
+    /// Takes nothing and removes nothing: every request that would is refused with 405 and `UNSUPPORTED`.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
+        self
+    }
+
+    /// Takes manifests though what they refer to is not there, as mirrors of a part of something need it
+    /// (distribution-spec v1.1.1, "Push": a registry may do either).
+    #[must_use]
+    pub fn allow_missing_blobs(mut self, allow: bool) -> Self {
+        self.options.allow_missing_blobs = allow;
+        self
     }
 
     pub(super) fn operations(&self) -> &Operations {
@@ -119,11 +142,14 @@ impl Registry {
         let storage = &*self.storage;
         let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
         caller.check(&endpoint, method)?;
+        if self.options.read_only && !is_read(&endpoint, method) {
+            return Err(Problem::method_not_allowed(method, "GET, HEAD"));
+        }
         match (&endpoint, method) {
             (Endpoint::Base, &Method::GET | &Method::HEAD) => {
                 Ok(answer::full(StatusCode::OK, "application/json", Bytes::from_static(b"{}")))
             }
-            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(storage, name, *digest).await,
+            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(storage, request, name, *digest).await,
             (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(storage, request, name, *digest).await,
             (Endpoint::Uploads(name), &Method::POST) => uploads::begin(storage, caller, request, body, name).await,
             (Endpoint::Upload(name, session), &Method::PATCH) => {
@@ -132,18 +158,25 @@ impl Registry {
             (Endpoint::Upload(name, session), &Method::PUT) => {
                 uploads::finish(storage, request, body, name, session).await
             }
-            (Endpoint::Upload(name, session), &Method::GET) => uploads::status(storage, name, session).await,
+            (Endpoint::Upload(name, session), &Method::GET | &Method::HEAD) => {
+                uploads::status(storage, name, session).await
+            }
             (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(storage, name, session).await,
             (Endpoint::Manifest(name, identifier), &Method::GET | &Method::HEAD) => {
-                manifests::get(storage, name, identifier).await
+                manifests::get(storage, request, name, identifier).await
             }
             (Endpoint::Manifest(name, identifier), &Method::PUT) => {
-                manifests::put(storage, request, body, name, identifier).await
+                manifests::put(storage, &self.options, request, body, name, identifier).await
             }
             (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(storage, request, name).await,
             (endpoint, method) => Err(unsupported(endpoint, method)),
         }
     }
+}
+
+/// Whether the request only reads. An upload session is for those who write, also when they only ask about it.
+fn is_read(endpoint: &Endpoint, method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && !matches!(endpoint, Endpoint::Uploads(_) | Endpoint::Upload(..))
 }
 
 /// A tag that is not valid is no manifest's to a reader, and the writer's mistake.
@@ -159,7 +192,7 @@ fn unsupported(endpoint: &Endpoint, method: &Method) -> Problem {
         Endpoint::Base | Endpoint::Blob(..) | Endpoint::Tags(_) => "GET, HEAD",
         Endpoint::Manifest(..) => "GET, HEAD, PUT",
         Endpoint::Uploads(_) => "POST",
-        Endpoint::Upload(..) => "GET, PATCH, PUT, DELETE",
+        Endpoint::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
         // To clients, 404 says that they have to do without.
         Endpoint::Referrers(..) | Endpoint::Catalog => {
             return Problem::new(ErrorCode::Unsupported, format!("{endpoint} is not supported"))

@@ -46,7 +46,7 @@ pub enum Error {
 
 impl Error {
     /// What was tried, and why it failed.
-    pub(super) fn io(what: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
+    pub(in crate::server) fn io(what: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what: what.to_string(), source }
     }
 }
