@@ -5,6 +5,7 @@
 mod embedded;
 
 mod blobs;
+mod clauses;
 mod connections;
 mod manifests;
 mod protocol;

@@ -93,3 +93,41 @@ async fn a_registry_that_is_read_only_takes_and_removes_nothing() {
         assert_eq!(registry.head(path).await.status(), 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn names_tags_and_digests_are_held_to_their_grammar() {
+    let registry = Embedded::in_memory().await;
+    // Dots that lead upwards are resolved by the client here: `protocol::Endpoint` has the tests for those.
+    for name in ["A", "a//b", "-a", "a-", "a%2fb", "a___b", "a..b"] {
+        assert_refused(registry.get(&format!("/v2/{name}/manifests/v1")).await, 400, "NAME_INVALID").await;
+        assert_refused(registry.post(&format!("/v2/{name}/blobs/uploads/")).await, 400, "NAME_INVALID").await;
+    }
+    let long = "t".repeat(129);
+    for tag in [".v1", "-v1", "v%201", &*long] {
+        assert_refused(registry.get(&format!("/v2/a/manifests/{tag}")).await, 404, "MANIFEST_UNKNOWN").await;
+        let put = registry.put(&format!("/v2/a/manifests/{tag}"), "", "{}").await;
+        assert_refused(put, 400, "MANIFEST_INVALID").await;
+    }
+    for digest in ["sha256:12", "md5:d41d8cd98f00b204e9800998ecf8427e"] {
+        assert_refused(registry.get(&format!("/v2/a/manifests/{digest}")).await, 400, "DIGEST_INVALID").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_with_its_code() {
+    let registry = Embedded::in_memory().await;
+    registry.push_image("a", "v1", b"layer").await;
+    let missing = Digest::sha256(b"missing");
+    for (path, code) in [
+        ("/v2/a/manifests/v2".to_owned(), "MANIFEST_UNKNOWN"),
+        (format!("/v2/a/manifests/{missing}"), "MANIFEST_UNKNOWN"),
+        ("/v2/nowhere/manifests/v1".to_owned(), "MANIFEST_UNKNOWN"),
+        (format!("/v2/a/blobs/{missing}"), "BLOB_UNKNOWN"),
+        (format!("/v2/nowhere/blobs/{missing}"), "BLOB_UNKNOWN"),
+        ("/v2/nowhere/tags/list".to_owned(), "NAME_UNKNOWN"),
+        ("/v2/a/blobs/uploads/0123456789abcdef0123456789abcdef".to_owned(), "BLOB_UPLOAD_UNKNOWN"),
+    ] {
+        assert_refused(registry.get(&path).await, 404, code).await;
+        assert_eq!(registry.head(&path).await.status(), 404, "{path}");
+    }
+}

@@ -156,3 +156,12 @@ async fn the_last_chunk_has_its_place_too() {
     let without_digest = registry.put(&registry.begin_upload("a").await, "", "").await;
     assert_refused(without_digest, 400, "DIGEST_INVALID").await;
 }
+
+#[tokio::test]
+async fn the_name_of_a_session_is_128_bits_that_nobody_guesses() {
+    let registry = Embedded::in_memory().await;
+    let (one, other) = (registry.begin_upload("a").await, registry.begin_upload("a").await);
+    assert_ne!(one, other);
+    let digits = one.rsplit('/').next().unwrap();
+    assert!(digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{digits}");
+}
