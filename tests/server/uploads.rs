@@ -145,8 +145,8 @@ async fn the_last_chunk_has_its_place_too() {
     let put = async |range: &'static str, body: &'static str| {
         registry.request(Method::PUT, &path).header("content-range", range).body(body).send().await.unwrap()
     };
-    let patch = registry.request(Method::PATCH, &session).header("content-range", "0-1").body("ab");
-    assert_eq!(patch.send().await.unwrap().status(), 202);
+    let first = registry.request(Method::PATCH, &session).header("content-range", "0-1").body("ab");
+    assert_eq!(first.send().await.unwrap().status(), 202);
     for range in ["0-1", "4-5"] {
         let response = put(range, "cd").await;
         assert_eq!((header(&response, "location"), header(&response, "range")), (&*session, "0-1"));
