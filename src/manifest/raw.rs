@@ -152,8 +152,27 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const EMPTY: &str = r#"{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}"#;
+
+    /// Fields of manifests, right and wrong.
+    const FIELDS: [&str; 14] = [
+        r#""schemaVersion":2"#,
+        r#""schemaVersion":1"#,
+        r#""schemaVersion":"2""#,
+        r#""mediaType":"x""#,
+        r#""mediaType":"application/vnd.oci.image.manifest.v1+json""#,
+        r#""config":EMPTY"#,
+        r#""config":null"#,
+        r#""layers":[]"#,
+        r#""layers":[EMPTY,EMPTY]"#,
+        r#""layers":{}"#,
+        r#""manifests":[EMPTY]"#,
+        r#""subject":EMPTY"#,
+        r#""annotations":{"a":"b"}"#,
+        r#""annotations":{"a":1}"#,
+    ];
 
     fn parse(media_type: &str, json: &str) -> Result<RawManifest, Invalid> {
         RawManifest::parse(media_type, Bytes::copy_from_slice(json.as_bytes()))
@@ -187,5 +206,27 @@ mod tests {
         assert!(matches!(parse("text/html", index), Err(Invalid::MediaType(_))));
         assert!(matches!(parse("", "<html>"), Err(Invalid::Json { .. })));
         assert!(matches!(parse("", r#"{"schemaVersion":1,"fsLayers":[]}"#), Err(Invalid::SchemaVersion(1))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        #[test]
+        fn no_bytes_are_too_strange(media_type in "[ -~]{0,40}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = RawManifest::parse(&media_type, Bytes::from(bytes));
+        }
+
+        #[test]
+        fn no_json_is_too_strange_and_what_is_valid_keeps_its_bytes(
+            fields in prop::collection::vec(prop::sample::select(FIELDS.to_vec()), 0..8),
+            media_type in prop::sample::select(vec!["", "x", media_type::OCI_MANIFEST, media_type::OCI_INDEX]),
+        ) {
+            let json = format!("{{{}}}", fields.join(",").replace("EMPTY", EMPTY));
+            if let Ok(raw) = parse(media_type, &json) {
+                prop_assert_eq!(raw.bytes(), json.as_bytes());
+                prop_assert!(media_type::is_manifest(raw.media_type()));
+                prop_assert_eq!(media_type::is_index(raw.media_type()), matches!(raw.manifest(), Manifest::Index(_)));
+            }
+        }
     }
 }

@@ -161,10 +161,29 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
         #[test]
         fn parsing_never_panics_and_what_parses_prints_the_same(path in "/v2/[a-zA-Z0-9/:._%-]{0,80}") {
             if let Ok(endpoint) = Endpoint::parse(&path) {
                 prop_assert_eq!(Endpoint::parse(&endpoint.to_string()).unwrap(), endpoint);
+            }
+        }
+
+        #[test]
+        fn no_path_is_too_strange(path in ".{0,100}") {
+            let _ = Endpoint::parse(&path);
+        }
+
+        #[test]
+        fn no_part_of_a_path_leads_out_of_a_repository(
+            name in "[a-z./%]{0,12}", last in "[a-z0-9./%_:-]{0,12}",
+            kind in prop::sample::select(vec!["blobs", "manifests", "referrers", "blobs/uploads", "tags"]),
+        ) {
+            if let Ok(endpoint) = Endpoint::parse(&format!("/v2/{name}/{kind}/{last}")) {
+                let path = endpoint.to_string();
+                prop_assert!(!path.contains('%'), "{}", path);
+                prop_assert!(path.split('/').all(|part| part != "." && part != ".."), "{}", path);
             }
         }
     }

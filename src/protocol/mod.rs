@@ -15,6 +15,6 @@ mod secret;
 pub use challenge::Challenge;
 pub use endpoint::{Endpoint, InvalidPath};
 pub use error::{ErrorBody, ErrorCode, ErrorEntry};
-pub use range::{ByteRange, ChunkRange, InvalidRange};
+pub use range::{ByteRange, ByteRanges, ChunkRange, InvalidRange, Selection};
 pub use scope::{Action, Actions, Scope};
 pub use secret::Secret;

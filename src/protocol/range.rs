@@ -12,10 +12,18 @@ pub struct InvalidRange {
     expected: &'static str,
 }
 
-/// The one range of a `Range: bytes=…` header (RFC 9110, section 14.1.2; distribution-spec v1.1.1, "Pulling blobs").
+/// How many ranges a header may ask for. Nobody needs more, and each costs a part of the answer.
+const MAX_RANGES: usize = 64;
+
+/// The ranges of a `Range: bytes=…` header, at least one (RFC 9110, section 14.1.2; distribution-spec v1.1.1, "Pulling
+/// blobs").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByteRanges(Vec<ByteRange>);
+
+/// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// `first-last`, both inclusive; `first` is at most `last`.
+    /// `first-last`, both inclusive; there is no byte in it when `first` comes after `last`.
     Closed {
         /// The position of the first byte.
         first: u64,
@@ -28,8 +36,37 @@ pub enum ByteRange {
     Suffix(u64),
 }
 
+/// What a server sends to somebody who asks for ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Nothing of it is there (416).
+    Nothing,
+    /// One part (206).
+    Part(Range<u64>),
+    /// Several parts, none of them empty, in the order in which they were asked for (206, `multipart/byteranges`).
+    Parts(Vec<Range<u64>>),
+    /// Everything (200): the ranges overlap, so that they could ask for more than there is.
+    Whole,
+}
+
+impl ByteRanges {
+    /// What to send of content that has `size` bytes. Of several ranges, those that have no bytes are left out.
+    #[must_use]
+    pub fn select(&self, size: u64) -> Selection {
+        let mut parts: Vec<_> = self.0.iter().filter_map(|range| range.resolve(size)).collect();
+        let mut sorted = parts.clone();
+        sorted.sort_by_key(|part| part.start);
+        match parts.len() {
+            0 => Selection::Nothing,
+            1 => Selection::Part(parts.remove(0)),
+            _ if sorted.windows(2).any(|pair| pair[0].end > pair[1].start) => Selection::Whole,
+            _ => Selection::Parts(parts),
+        }
+    }
+}
+
 impl ByteRange {
-    /// Which bytes these are of content that has `size` bytes; `None` when there are none (416).
+    /// Which bytes these are of content that has `size` bytes; `None` when there are none.
     #[must_use]
     pub fn resolve(self, size: u64) -> Option<Range<u64>> {
         let range = match self {
@@ -41,37 +78,55 @@ impl ByteRange {
     }
 }
 
+impl fmt::Display for ByteRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, range) in self.0.iter().enumerate() {
+            write!(f, "{}{range}", if at == 0 { "bytes=" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for ByteRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed { first, last } => write!(f, "bytes={first}-{last}"),
-            Self::From(first) => write!(f, "bytes={first}-"),
-            Self::Suffix(length) => write!(f, "bytes=-{length}"),
+            Self::Closed { first, last } => write!(f, "{first}-{last}"),
+            Self::From(first) => write!(f, "{first}-"),
+            Self::Suffix(length) => write!(f, "-{length}"),
         }
     }
 }
 
-impl FromStr for ByteRange {
+impl FromStr for ByteRanges {
     type Err = InvalidRange;
 
-    /// Reads a header. Other units and several ranges are errors, too: a server ignores what it does not understand
-    /// here and answers with everything. Positions that no integer can hold are taken as the largest one.
+    /// Reads a header. Other units are errors, and so are too many ranges: a server ignores what it does not understand
+    /// here and answers with everything. Elements of the list may be empty.
     fn from_str(text: &str) -> Result<Self, InvalidRange> {
-        let invalid =
-            || InvalidRange { found: text.to_owned(), expected: "bytes=first-last, bytes=first- or bytes=-n" };
-        let (unit, range) = text.split_once('=').ok_or_else(invalid)?;
-        let (first, last) = range.trim().split_once('-').ok_or_else(invalid)?;
+        let invalid = || InvalidRange {
+            found: text.chars().take(100).collect(),
+            expected: "bytes=first-last, bytes=first- or bytes=-n, or some of them with commas between",
+        };
+        let (unit, ranges) = text.split_once('=').ok_or_else(invalid)?;
         if !unit.trim().eq_ignore_ascii_case("bytes") {
             return Err(invalid());
         }
-        let number = |digits: &str| saturating(digits).ok_or_else(invalid);
-        match (first, last) {
-            ("", length) => Ok(Self::Suffix(number(length)?)),
-            (first, "") => Ok(Self::From(number(first)?)),
-            (first, last) => {
-                let (first, last) = (number(first)?, number(last)?);
-                if first <= last { Ok(Self::Closed { first, last }) } else { Err(invalid()) }
-            }
+        let elements = ranges.split(',').map(str::trim).filter(|element| !element.is_empty());
+        let ranges: Option<Vec<_>> = elements.take(MAX_RANGES + 1).map(ByteRange::parse).collect();
+        match ranges {
+            Some(ranges) if (1..=MAX_RANGES).contains(&ranges.len()) => Ok(Self(ranges)),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl ByteRange {
+    /// Positions that no integer can hold are taken as the largest one.
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once('-')? {
+            ("", length) => Some(Self::Suffix(saturating(length)?)),
+            (first, "") => Some(Self::From(saturating(first)?)),
+            (first, last) => Some(Self::Closed { first: saturating(first)?, last: saturating(last)? }),
         }
     }
 }
@@ -131,30 +186,49 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn select(text: &str, size: u64) -> Selection {
+        text.parse::<ByteRanges>().unwrap_or_else(|error| panic!("{text}: {error}")).select(size)
+    }
+
     #[test]
-    fn ranges_pick_the_bytes_that_they_name() {
+    fn a_range_picks_the_bytes_that_it_names() {
         for (text, size, expected) in [
-            ("bytes=0-0", 10, Some(0..1)),
-            ("bytes=0-9", 10, Some(0..10)),
-            ("bytes=3-99999999999999999999999", 10, Some(3..10)),
-            ("bytes=3-", 10, Some(3..10)),
-            ("bytes=-3", 10, Some(7..10)),
-            ("bytes=-99", 10, Some(0..10)),
-            ("bytes=10-", 10, None),
-            ("bytes=99999999999999999999999-", 10, None),
-            ("bytes=-0", 10, None),
-            ("bytes=0-", 0, None),
-            ("Bytes = 1-2", 10, Some(1..3)),
+            ("bytes=0-0", 10, Selection::Part(0..1)),
+            ("bytes=0-9", 10, Selection::Part(0..10)),
+            ("bytes=3-99999999999999999999999", 10, Selection::Part(3..10)),
+            ("bytes=3-", 10, Selection::Part(3..10)),
+            ("bytes=-3", 10, Selection::Part(7..10)),
+            ("bytes=-99", 10, Selection::Part(0..10)),
+            ("bytes=10-", 10, Selection::Nothing),
+            ("bytes=2-1", 10, Selection::Nothing),
+            ("bytes=99999999999999999999999-", 10, Selection::Nothing),
+            ("bytes=-0", 10, Selection::Nothing),
+            ("bytes=0-", 0, Selection::Nothing),
+            ("Bytes = 1-2", 10, Selection::Part(1..3)),
         ] {
-            let range: ByteRange = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(range.resolve(size), expected, "{text}");
+            assert_eq!(select(text, size), expected, "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_single_range_is_an_error() {
-        for text in ["", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=a-b", "bytes=0-1,3-4", "lines=0-1", "0-1"] {
-            assert!(text.parse::<ByteRange>().is_err(), "{text}");
+    fn several_ranges_are_parts_unless_they_overlap() {
+        for (text, expected) in [
+            ("bytes=7-8, 0-1", Selection::Parts(vec![7..9, 0..2])),
+            ("bytes=0-0,1-1,-1", Selection::Parts(vec![0..1, 1..2, 9..10])),
+            ("bytes=0-0,20-30,", Selection::Part(0..1)),
+            ("bytes=20-30,40-", Selection::Nothing),
+            ("bytes=0-5,5-6", Selection::Whole),
+            ("bytes=0-,0-", Selection::Whole),
+        ] {
+            assert_eq!(select(text, 10), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_range_is_an_error() {
+        let too_many = format!("bytes=0-0{}", ",0-0".repeat(MAX_RANGES));
+        for text in ["", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=0-1,x", "lines=0-1", &too_many] {
+            assert!(text.parse::<ByteRanges>().is_err(), "{text}");
         }
         for text in ["", "-", "1-", "-1", "2-1", "+1-+2", "0-99999999999999999999999", "bytes=0-1", "a-b", "0-1-2"] {
             assert!(text.parse::<ChunkRange>().is_err(), "{text}");
@@ -169,22 +243,34 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
         #[test]
-        fn parse_and_print_are_inverse(a: u64, b: u64) {
-            let (first, last) = (a.min(b), a.max(b));
-            for range in [ByteRange::Closed { first, last }, ByteRange::From(first), ByteRange::Suffix(last)] {
-                prop_assert_eq!(range.to_string().parse::<ByteRange>().unwrap(), range);
-            }
-            let chunk = ChunkRange { first, last };
+        fn parse_and_print_are_inverse(positions in prop::collection::vec(any::<(u64, u64)>(), 1..8)) {
+            let ranges = positions.iter().flat_map(|&(first, last)| {
+                [ByteRange::Closed { first, last }, ByteRange::From(first), ByteRange::Suffix(last)]
+            });
+            let ranges = ByteRanges(ranges.collect());
+            prop_assert_eq!(ranges.to_string().parse::<ByteRanges>().unwrap(), ranges);
+            let (first, last) = positions[0];
+            let chunk = ChunkRange { first: first.min(last), last: first.max(last) };
             prop_assert_eq!(chunk.to_string().parse::<ChunkRange>().unwrap(), chunk);
         }
 
         #[test]
-        fn what_parses_lies_within_the_content(text in "(bytes=)?[0-9a-z, -]{0,50}", size: u64) {
-            if let Ok(range) = text.parse::<ByteRange>() && let Some(bytes) = range.resolve(size) {
-                prop_assert!(bytes.start < bytes.end && bytes.end <= size);
-            }
-            let _ = text.parse::<ChunkRange>();
+        fn what_parses_lies_within_the_content(text in "(bytes=)?[0-9a-z, -]{0,50}", size in 0..200_u64) {
+            let parts = match text.parse::<ByteRanges>().map(|ranges| ranges.select(size)) {
+                Ok(Selection::Part(part)) => vec![part],
+                Ok(Selection::Parts(parts)) => parts,
+                _ => vec![],
+            };
+            prop_assert!(parts.iter().all(|part| part.start < part.end && part.end <= size));
+            prop_assert!(parts.iter().map(|part| part.end - part.start).sum::<u64>() <= size);
+        }
+
+        #[test]
+        fn no_header_is_too_strange(text in ".{0,100}") {
+            let _ = (text.parse::<ByteRanges>(), text.parse::<ChunkRange>());
         }
     }
 }

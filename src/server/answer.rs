@@ -20,6 +20,11 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// What the part of the server that answers a request returns.
 pub(super) type Result<T = Response<Body>> = std::result::Result<T, Problem>;
 
+/// What is addressed by its digest never changes (RFC 8246). What a tag names does.
+pub(super) const FOREVER: &str = "max-age=31536000, immutable";
+/// To be asked for again each time, with `If-None-Match`.
+pub(super) const NOT_WITHOUT_ASKING: &str = "no-cache";
+
 /// An answer with no body.
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
     with_body(status, Empty::new().map_err(|never| match never {}).boxed_unsync())
@@ -55,7 +60,7 @@ pub(super) fn complete(method: &Method, mut response: Response<Body>) -> Respons
     set(&mut response, HeaderName::from_static(DOCKER_DISTRIBUTION_API_VERSION), "registry/2.0");
     // What was pushed here is nobody's web page.
     set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    let may_have_body = response.status() != StatusCode::NO_CONTENT;
+    let may_have_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if let Some(length) = response.body().size_hint().exact().filter(|_| may_have_body)
         && !response.headers().contains_key(CONTENT_LENGTH)
     {

@@ -1,31 +1,48 @@
 //! `/v2/<name>/manifests/<reference>` (distribution-spec v1.1.1, "Pulling manifests", "Pushing Manifests").
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 
 use super::answer::{self, Body, Problem, Result};
+use super::conditions;
 use super::repositories::{Push, Repositories, StoredManifest, TagCondition};
 use super::request::{self, BodyError, Request};
 use crate::digest::Digest;
 use crate::manifest::{Invalid, MAX_MANIFEST_SIZE, RawManifest};
-use crate::protocol::header::DOCKER_CONTENT_DIGEST;
+use crate::protocol::header::{DOCKER_CONTENT_DIGEST, OCI_TAG};
 use crate::protocol::{Endpoint, ErrorCode};
-use crate::reference::{Identifier, Name};
+use crate::reference::{Identifier, Name, Tag};
+
+/// How many tags one request may set. A header of the answer names each, and clients bound those: Go's to 1 MiB,
+/// Python's to 100 of them.
+const MAX_TAGS: usize = 64;
 
 /// GET and HEAD: the manifest, as it was pushed. What the client accepts is not asked: another form of it would have
 /// another digest. (end-3)
-pub(super) async fn get(repositories: &Repositories, name: &Name, identifier: &Identifier) -> Result {
+pub(super) async fn get(
+    repositories: &Repositories,
+    request: &Request,
+    name: &Name,
+    identifier: &Identifier,
+) -> Result {
     let unknown =
         || Problem::new(ErrorCode::ManifestUnknown, format!("repository {name} has no manifest {identifier}"));
     let (digest, manifest) = repositories.manifest(name, identifier).await?.ok_or_else(unknown)?;
     let StoredManifest { media_type, bytes } = manifest;
-    let mut response = describe(answer::full(StatusCode::OK, &media_type, bytes), digest);
+    let unchanged = conditions::check(request, digest)?;
+    let mut response = unchanged.unwrap_or_else(|| answer::full(StatusCode::OK, &media_type, bytes));
+    let lasting = match identifier {
+        Identifier::Digest(_) => answer::FOREVER,
+        Identifier::Tag(_) => answer::NOT_WITHOUT_ASKING,
+    };
+    answer::set(&mut response, CACHE_CONTROL, lasting);
     answer::set(&mut response, ETAG, answer::etag(digest));
-    Ok(response)
+    Ok(describe(response, digest))
 }
 
-/// PUT: stores the manifest, if it is valid and everything that it refers to is there. (end-7)
+/// PUT: stores the manifest, if it is valid and everything that it refers to is there, and sets the tags that path and
+/// query name. (end-7)
 pub(super) async fn put(
     repositories: &Repositories,
     request: &Request,
@@ -33,6 +50,7 @@ pub(super) async fn put(
     name: &Name,
     identifier: &Identifier,
 ) -> Result {
+    let tags = tags(request, identifier)?;
     let bytes = read(body).await?;
     let announced = request.header(&CONTENT_TYPE).unwrap_or_default();
     let manifest = RawManifest::parse(announced, bytes).map_err(|invalid| {
@@ -44,13 +62,46 @@ pub(super) async fn put(
         Identifier::Tag(_) => manifest.digest(),
         Identifier::Digest(expected) => verify(*expected, manifest.bytes())?,
     };
-    let tags = if let Identifier::Tag(tag) = identifier { std::slice::from_ref(tag) } else { &[] };
-    let push = Push { manifest: &manifest, digest, tags, condition: TagCondition::Any };
+    let push = Push { manifest: &manifest, digest, tags: &tags, condition: TagCondition::Any };
     repositories.put_manifest(name, &push).await?;
     // No `OCI-Subject`: it would promise a list of referrers, and clients would not keep one themselves.
     let mut response = describe(answer::empty(StatusCode::CREATED), digest);
     answer::set(&mut response, LOCATION, Endpoint::Manifest(name.clone(), digest.into()));
+    if let Identifier::Digest(_) = identifier {
+        append_tags(&mut response, &tags);
+    }
     Ok(response)
+}
+
+/// The tags that the manifest gets, each once: the one in the path, or, when it is pushed by its digest, those in the
+/// query. (end-7b of the draft after v1.1.1)
+fn tags(request: &Request, identifier: &Identifier) -> Result<Vec<Tag>> {
+    if let Identifier::Tag(tag) = identifier {
+        return Ok(vec![tag.clone()]);
+    }
+    let mut tags = Vec::new();
+    for text in request.parameters("tag") {
+        let invalid = |error| Problem::new(ErrorCode::ManifestInvalid, format!("parameter \"tag\": {error}"));
+        let tag = text.parse().map_err(invalid)?;
+        if tags.len() == MAX_TAGS {
+            return Err(Problem::new(ErrorCode::ManifestInvalid, format!("more than {MAX_TAGS} tags at once"))
+                .with_status(StatusCode::URI_TOO_LONG));
+        }
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(tags)
+}
+
+/// Says which tags were set, a header for each.
+fn append_tags(response: &mut Response<Body>, tags: &[Tag]) {
+    for tag in tags {
+        // A tag has no character that a header could not have.
+        if let Ok(value) = HeaderValue::from_str(tag.as_str()) {
+            response.headers_mut().append(HeaderName::from_static(OCI_TAG), value);
+        }
+    }
 }
 
 async fn read(body: &mut request::Body) -> Result<Bytes> {

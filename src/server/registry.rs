@@ -26,6 +26,7 @@ pub struct Registry {
     repositories: Repositories,
     operations: Arc<Operations>,
     auth: Option<Arc<Auth>>,
+    is_read_only: bool,
 }
 
 /// A mark of requests that came over TLS, in their extensions.
@@ -42,7 +43,7 @@ impl Registry {
     /// A registry of these repositories.
     #[must_use]
     pub fn over(repositories: Repositories) -> Self {
-        Self { repositories, operations: Arc::new(Operations::new(Limits::default())), auth: None }
+        Self { repositories, operations: Arc::new(Operations::new(Limits::default())), auth: None, is_read_only: false }
     }
 
     /// Lets clients take no more than `limits` say.
@@ -55,6 +56,21 @@ impl Registry {
     #[must_use]
     pub fn auth(self, auth: Auth) -> Self {
         Self { auth: Some(Arc::new(auth)), ..self }
+    }
+
+    /// Takes nothing and removes nothing: every request that would is refused with 405 and `UNSUPPORTED`.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.is_read_only = read_only;
+        self
+    }
+
+    /// Takes manifests though what they refer to is not there, as mirrors of a part of something need it
+    /// (distribution-spec v1.1.1, "Push": a registry may do either).
+    #[must_use]
+    pub fn allow_missing_blobs(mut self, allow: bool) -> Self {
+        self.repositories = self.repositories.allow_missing_blobs(allow);
+        self
     }
 
     pub(super) fn operations(&self) -> &Operations {
@@ -126,11 +142,14 @@ impl Registry {
         let repositories = &self.repositories;
         let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
         caller.check(&endpoint, method)?;
+        if self.is_read_only && !is_read(&endpoint, method) {
+            return Err(Problem::method_not_allowed(method, "GET, HEAD"));
+        }
         match (&endpoint, method) {
             (Endpoint::Base, &Method::GET | &Method::HEAD) => {
                 Ok(answer::full(StatusCode::OK, "application/json", Bytes::from_static(b"{}")))
             }
-            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(repositories, name, *digest).await,
+            (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(repositories, request, name, *digest).await,
             (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(repositories, request, name, *digest).await,
             (Endpoint::Uploads(name), &Method::POST) => uploads::begin(repositories, caller, request, body, name).await,
             (Endpoint::Upload(name, session), &Method::PATCH) => {
@@ -139,10 +158,12 @@ impl Registry {
             (Endpoint::Upload(name, session), &Method::PUT) => {
                 uploads::finish(repositories, request, body, name, session).await
             }
-            (Endpoint::Upload(name, session), &Method::GET) => uploads::status(repositories, name, session).await,
+            (Endpoint::Upload(name, session), &Method::GET | &Method::HEAD) => {
+                uploads::status(repositories, name, session).await
+            }
             (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(repositories, name, session).await,
             (Endpoint::Manifest(name, identifier), &Method::GET | &Method::HEAD) => {
-                manifests::get(repositories, name, identifier).await
+                manifests::get(repositories, request, name, identifier).await
             }
             (Endpoint::Manifest(name, identifier), &Method::PUT) => {
                 manifests::put(repositories, request, body, name, identifier).await
@@ -151,6 +172,11 @@ impl Registry {
             (endpoint, method) => Err(unsupported(endpoint, method)),
         }
     }
+}
+
+/// Whether the request only reads. An upload session is for those who write, also when they only ask about it.
+fn is_read(endpoint: &Endpoint, method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) && !matches!(endpoint, Endpoint::Uploads(_) | Endpoint::Upload(..))
 }
 
 /// A tag that is not valid is no manifest's to a reader, and the writer's mistake.
@@ -166,7 +192,7 @@ fn unsupported(endpoint: &Endpoint, method: &Method) -> Problem {
         Endpoint::Base | Endpoint::Blob(..) | Endpoint::Tags(_) => "GET, HEAD",
         Endpoint::Manifest(..) => "GET, HEAD, PUT",
         Endpoint::Uploads(_) => "POST",
-        Endpoint::Upload(..) => "GET, PATCH, PUT, DELETE",
+        Endpoint::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
         // To clients, 404 says that they have to do without.
         Endpoint::Referrers(..) | Endpoint::Catalog => {
             return Problem::new(ErrorCode::Unsupported, format!("{endpoint} is not supported"))

@@ -14,7 +14,8 @@ use crate::protocol::header::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID};
 use crate::protocol::{ChunkRange, Endpoint, ErrorCode};
 use crate::reference::Name;
 
-/// POST: mounts a blob (end-11), or takes a whole one (end-4b), or begins an upload session (end-4a).
+/// POST: mounts a blob (end-11), or takes a whole one (end-4b), or begins an upload session (end-4a,
+/// end-4c). There is no `OCI-Chunk-Min-Length`, because a chunk may have any size.
 pub(super) async fn begin(
     repositories: &Repositories,
     caller: &Caller,
@@ -33,7 +34,8 @@ pub(super) async fn begin(
     } else if let Some(digest) = digest(request)? {
         return take_whole(repositories, request, body, name, digest).await;
     }
-    let session = repositories.begin_upload(name, Algorithm::Sha256).await?;
+    let algorithm = request.parsed("digest-algorithm", &ErrorCode::DigestInvalid)?.unwrap_or(Algorithm::Sha256);
+    let session = repositories.begin_upload(name, algorithm).await?;
     Ok(progress(StatusCode::ACCEPTED, name, &session, 0))
 }
 

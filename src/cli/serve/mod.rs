@@ -1,6 +1,7 @@
 //! `bndlr serve`
 
 mod access;
+mod contents;
 mod operations;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use access::AccessArgs;
+use contents::Contents;
 pub(super) use operations::AccessLog;
 use operations::Operations;
 
@@ -45,6 +47,8 @@ pub(super) struct Serve {
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
+    contents: Contents,
+    #[command(flatten)]
     operations: Operations,
 }
 
@@ -62,7 +66,7 @@ impl Serve {
             })?,
             None => self.listen,
         };
-        self.access.check_address(listen, false)?;
+        self.access.check_address(listen, self.contents.is_read_only())?;
         let (auth, tls) = (self.access.auth()?, self.access.tls()?);
         let registry = match &self.root {
             Some(root) => Registry::new(Filesystem::open(root).map_err(|error| {
@@ -70,7 +74,7 @@ impl Serve {
             })?),
             None => Registry::new(Memory::new()),
         };
-        let mut registry = registry.limits(self.operations.limits());
+        let mut registry = self.contents.apply(registry).limits(self.operations.limits());
         if let Some(auth) = auth {
             registry = registry.auth(auth);
         }
