@@ -121,3 +121,20 @@ async fn a_digest_that_is_none_is_a_bad_request() {
         assert_refused(post, 400, "DIGEST_INVALID").await;
     }
 }
+
+#[tokio::test]
+async fn a_deleted_blob_is_gone_from_its_repository_only() {
+    let directory = tempfile::tempdir().unwrap();
+    for registry in [Embedded::in_memory().await, Embedded::in_directory(directory.path()).await] {
+        let digest = registry.push_blob("a", b"content").await;
+        registry.push_blob("b", b"content").await;
+        let path = format!("/v2/a/blobs/{digest}");
+        let delete = async || registry.request(Method::DELETE, &path).send().await.unwrap();
+        assert_eq!(delete().await.status(), 202);
+        assert_refused(registry.get(&path).await, 404, "BLOB_UNKNOWN").await;
+        assert_refused(delete().await, 404, "BLOB_UNKNOWN").await;
+        assert_eq!(registry.head(&format!("/v2/b/blobs/{digest}")).await.status(), 200);
+        registry.push_blob("a", b"content").await;
+        assert_eq!(registry.head(&path).await.status(), 200, "it can be pushed again");
+    }
+}

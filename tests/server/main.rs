@@ -5,9 +5,11 @@
 mod embedded;
 
 mod blobs;
+mod catalog;
 mod clauses;
 mod connections;
 mod manifests;
 mod protocol;
+mod referrers;
 mod tags;
 mod uploads;

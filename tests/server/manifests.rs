@@ -87,14 +87,16 @@ async fn layers_that_stay_elsewhere_need_not_be_pushed() {
 }
 
 #[tokio::test]
-async fn a_subject_may_be_missing_and_nothing_is_promised_about_it() {
+async fn a_subject_may_be_missing() {
     let registry = Embedded::in_memory().await;
     registry.push_image("a", "v1", b"layer").await;
     let subject = descriptor(OCI_MANIFEST, b"not pushed yet");
     let manifest = image_manifest(b"layer").replacen('{', &format!(r#"{{"subject":{subject},"#), 1);
     let response = registry.put("/v2/a/manifests/referrer", OCI_MANIFEST, manifest).await;
     assert_eq!(response.status(), 201);
-    assert!(!response.headers().contains_key("oci-subject"), "there is no list of referrers yet");
+    assert_eq!(header(&response, "oci-subject"), Digest::sha256(b"not pushed yet").to_string());
+    let response = registry.put("/v2/a/manifests/v2", OCI_MANIFEST, image_manifest(b"layer")).await;
+    assert!(!response.headers().contains_key("oci-subject"), "it has none");
 }
 
 #[tokio::test]
@@ -206,4 +208,56 @@ async fn a_mirror_may_take_manifests_whose_blobs_are_missing() {
     assert_eq!(registry.put("/v2/a/manifests/v1", OCI_MANIFEST, manifest.clone()).await.status(), 201);
     assert_eq!(registry.get("/v2/a/manifests/v1").await.text().await.unwrap(), manifest);
     assert_refused(registry.put("/v2/a/manifests/v2", OCI_MANIFEST, "{}").await, 400, "MANIFEST_INVALID").await;
+}
+
+#[tokio::test]
+async fn a_deleted_tag_leaves_its_manifest_and_a_deleted_manifest_no_tag() {
+    let directory = tempfile::tempdir().unwrap();
+    for registry in [Embedded::in_memory().await, Embedded::in_directory(directory.path()).await] {
+        let digest = registry.push_image("a", "v1", b"layer").await;
+        registry.push_image("a", "v2", b"layer").await;
+        registry.push_image("a", "other", b"other layer").await;
+        let delete = async |reference: &str| {
+            registry.request(Method::DELETE, &format!("/v2/a/manifests/{reference}")).send().await.unwrap()
+        };
+        let status = async |reference: &str| registry.head(&format!("/v2/a/manifests/{reference}")).await.status();
+        let by_digest = digest.to_string();
+
+        assert_eq!(delete("v1").await.status(), 202);
+        assert_refused(delete("v1").await, 404, "MANIFEST_UNKNOWN").await;
+        assert_eq!((status("v1").await.as_u16(), status("v2").await.as_u16()), (404, 200));
+        assert_eq!(status(&by_digest).await, 200);
+
+        assert_eq!(delete(&by_digest).await.status(), 202);
+        assert_refused(delete(&by_digest).await, 404, "MANIFEST_UNKNOWN").await;
+        assert_eq!((status("v2").await.as_u16(), status(&by_digest).await.as_u16()), (404, 404));
+        let tags = registry.get("/v2/a/tags/list").await.text().await.unwrap();
+        assert_eq!(tags, r#"{"name":"a","tags":["other"]}"#);
+    }
+}
+
+#[tokio::test]
+async fn a_push_can_ask_that_a_tag_is_new_or_still_the_same() {
+    let registry = Embedded::in_memory().await;
+    let first = registry.push_image("a", "v1", b"layer").await;
+    let manifest = format!("{} ", image_manifest(b"layer"));
+    let second = Digest::sha256(manifest.as_bytes());
+    let put = async |tag: &str, condition: &str, value: String| {
+        let put = registry.request(Method::PUT, &format!("/v2/a/manifests/{tag}")).header(condition, value);
+        put.body(manifest.clone()).send().await.unwrap()
+    };
+    let points_to = async |tag: &str| {
+        header(&registry.head(&format!("/v2/a/manifests/{tag}")).await, "docker-content-digest").to_owned()
+    };
+    assert_refused(put("v1", "if-none-match", "*".to_owned()).await, 412, "MANIFEST_INVALID").await;
+    assert_refused(put("v1", "if-match", format!("\"{second}\"")).await, 412, "MANIFEST_INVALID").await;
+    assert_refused(put("new", "if-match", format!("\"{first}\"")).await, 412, "MANIFEST_INVALID").await;
+    assert_eq!(points_to("v1").await, first.to_string());
+
+    assert_eq!(put("new", "if-none-match", "*".to_owned()).await.status(), 201);
+    assert_eq!(put("v1", "if-match", format!("\"{first}\"")).await.status(), 201);
+    assert_eq!((points_to("v1").await, points_to("new").await), (second.to_string(), second.to_string()));
+    for (condition, value) in [("if-match", "*"), ("if-match", "\"x\""), ("if-none-match", "\"x\"")] {
+        assert_refused(put("v1", condition, value.to_owned()).await, 400, "UNSUPPORTED").await;
+    }
 }

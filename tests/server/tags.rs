@@ -1,6 +1,6 @@
 //! Lists of tags.
 
-use crate::embedded::{Embedded, assert_refused};
+use crate::embedded::{Embedded, assert_refused, header, image_manifest};
 
 #[tokio::test]
 async fn tags_are_listed_in_byte_order_page_by_page() {
@@ -37,4 +37,20 @@ async fn tags_are_listed_in_byte_order_page_by_page() {
     registry.push_blob("blobs/only", b"x").await;
     let response = registry.get("/v2/blobs/only/tags/list").await;
     assert_eq!(response.text().await.unwrap(), r#"{"name":"blobs/only","tags":[]}"#);
+}
+
+#[tokio::test]
+async fn a_list_of_very_many_tags_ends_and_says_how_to_go_on() {
+    let registry = Embedded::in_memory().await;
+    let digest = registry.push_image("a", "t", b"layer").await;
+    let all: Vec<String> = (0..10_000).map(|n| format!("tag=t{n:05}")).collect();
+    for tags in all.chunks(64) {
+        let path = format!("/v2/a/manifests/{digest}?{}", tags.join("&"));
+        assert_eq!(registry.put(&path, "", image_manifest(b"layer")).await.status(), 201);
+    }
+    let response = registry.get("/v2/a/tags/list").await;
+    assert_eq!(header(&response, "link"), "</v2/a/tags/list?n=10000&last=t09998>; rel=\"next\"");
+    let response = registry.get("/v2/a/tags/list?n=10000&last=t09998").await;
+    assert!(!response.headers().contains_key("link"));
+    assert_eq!(response.text().await.unwrap(), r#"{"name":"a","tags":["t09999"]}"#);
 }

@@ -94,7 +94,7 @@ async fn a_blob_is_mounted_from_where_it_is() {
     let mount = async |query: String| registry.post(&format!("/v2/to/blobs/uploads/?{query}")).await;
     let missing = Digest::sha256(b"missing");
     for fallback in
-        [format!("mount={missing}&from=from"), format!("mount={digest}&from=else"), format!("mount={digest}")]
+        [format!("mount={missing}&from=from"), format!("mount={digest}&from=else"), format!("mount={missing}")]
     {
         let response = mount(fallback.clone()).await;
         assert_eq!(response.status(), 202, "{fallback}: an upload begins instead");
@@ -164,4 +164,14 @@ async fn the_name_of_a_session_is_128_bits_that_nobody_guesses() {
     assert_ne!(one, other);
     let digits = one.rsplit('/').next().unwrap();
     assert!(digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{digits}");
+}
+
+#[tokio::test]
+async fn a_blob_is_mounted_from_wherever_it_is_when_nobody_says_where() {
+    let registry = Embedded::in_memory().await;
+    registry.push_blob("elsewhere", b"another").await;
+    let digest = registry.push_blob("somewhere", b"layer").await;
+    let response = registry.post(&format!("/v2/to/blobs/uploads/?mount={digest}")).await;
+    assert_eq!(response.status(), 201);
+    assert_eq!(registry.get(header(&response, "location")).await.text().await.unwrap(), "layer");
 }
