@@ -1,0 +1,94 @@
+//! A registry that is killed, that finds no room, or that is two processes keeps what it has acknowledged.
+
+#[path = "../embedded/mod.rs"]
+mod embedded;
+mod full;
+mod killed;
+#[path = "../peer/mod.rs"]
+mod peer;
+mod shared;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use bndlr::digest::Digest;
+use bndlr::server::repositories::Repositories;
+use bndlr::server::storage::Filesystem;
+use reqwest::{Method, Response, StatusCode};
+
+/// A `bndlr serve` of its own, which is killed when this is dropped.
+struct Process {
+    child: Child,
+    server: Server,
+}
+
+/// Where a process listens.
+#[derive(Clone)]
+struct Server {
+    address: String,
+    http: reqwest::Client,
+}
+
+impl Process {
+    fn start(root: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bndlr"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--root"])
+            .arg(root)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        let http = embedded::client(reqwest::Client::builder());
+        Self { child, server: Server { address: address.trim().to_owned(), http } }
+    }
+
+    /// With `SIGKILL`: it has no time for anything.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Server {
+    /// The answer, or an error when the process is gone.
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> reqwest::Result<Response> {
+        self.http.request(method, format!("http://{}{path}", self.address)).body(body).send().await
+    }
+
+    /// What is there, whole: an answer that breaks off is a failure.
+    async fn get(&self, path: &str) -> Option<Vec<u8>> {
+        let response = self.send(Method::GET, path, Vec::new()).await.unwrap();
+        match response.status() {
+            StatusCode::NOT_FOUND => None,
+            status => {
+                assert_eq!(status, StatusCode::OK, "{path}");
+                Some(response.bytes().await.unwrap().to_vec())
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The repositories below a root, without a process in between.
+fn repositories(root: &Path) -> Repositories {
+    Repositories::new(Arc::new(Filesystem::open(root).unwrap()))
+}
+
+fn blob_path(repository: &str, digest: Digest) -> String {
+    format!("/v2/{repository}/blobs/{digest}")
+}
+
+fn manifest_path(repository: &str, reference: impl std::fmt::Display) -> String {
+    format!("/v2/{repository}/manifests/{reference}")
+}
