@@ -2,6 +2,8 @@
 
 mod embedded;
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -285,6 +287,74 @@ async fn what_a_collection_set_aside_comes_back_when_it_is_missed() {
         desk.set_aside(&all[3..4]).await;
         assert!(desk.all.delete_blob(&desk.here, layer).await.unwrap());
         assert_eq!(desk.all.blob_size(&desk.here, layer).await.unwrap(), None, "what is deleted does not come back");
+    }
+}
+
+/// Runs `meanwhile` between the writing of a manifest and that of its tag: it holds the locks that a tag is written
+/// under, and waits for the manifest.
+async fn put_while(
+    desk: &Desk,
+    root: &Path,
+    json: &str,
+    meanwhile: impl AsyncFnOnce(Digest),
+) -> Result<Digest, PutError> {
+    let locks: Vec<File> = (0..=u8::MAX)
+        .map(|byte| {
+            let lock = File::create(root.join(format!("locks/{byte:02x}"))).unwrap();
+            lock.lock().unwrap();
+            lock
+        })
+        .collect();
+    let meddle = async {
+        let digest = Digest::sha256(json.as_bytes());
+        while desk.storage.find(&desk.manifest(digest)).await.unwrap().is_none() {}
+        meanwhile(digest).await;
+        drop(locks);
+    };
+    futures::join!(desk.try_put(json, &["v1"], TagCondition::Any), meddle).0
+}
+
+#[tokio::test]
+async fn a_manifest_whose_blob_goes_while_it_is_put_is_taken_back() {
+    for tagged_before in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let desk = Desk::over(Filesystem::open(root.path()).unwrap());
+        desk.blob(b"{}").await;
+        let before = if tagged_before { Some(desk.image(b"before", &["v1"]).await) } else { None };
+        let layer = desk.blob(b"layer").await;
+        let link = root.path().join(format!("repositories/a/_blobs/sha256/{}", layer.hex()));
+        let remove = async |_| std::fs::remove_file(link).unwrap();
+        let json = about(&descriptor(OCI_MANIFEST, b"subject"), b"layer");
+        let error = put_while(&desk, root.path(), &json, remove).await.unwrap_err();
+        assert!(matches!(&error, PutError::Missing(missing) if missing.digest == layer), "{error}");
+        assert_eq!(desk.pull("v1").await, before, "the tag points where it did");
+        let manifests = desk.all.manifests(&desk.here, None, ALL).await.unwrap();
+        assert_eq!(manifests, before.into_iter().collect::<Vec<_>>());
+        assert!(desk.referrers(Digest::sha256(b"subject")).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_a_collection_takes_while_it_is_put_is_there_in_the_end() {
+    let root = tempfile::tempdir().unwrap();
+    let desk = Desk::over(Filesystem::open(root.path()).unwrap());
+    desk.image(b"before", &["v1"]).await;
+    let layer = desk.blob(b"layer").await;
+    let round = Round::random().unwrap();
+    for is_discarded in [false, true] {
+        let json = image_manifest(b"layer").replacen('{', if is_discarded { "{ " } else { "{" }, 1);
+        let collect = async |digest| {
+            for item in [desk.manifest(digest), desk.link(layer), Item::Content(layer)] {
+                desk.storage.set_aside(&round, &item).await.unwrap().unwrap();
+            }
+            if is_discarded {
+                desk.storage.discard(&round, &desk.manifest(digest)).await.unwrap().unwrap();
+            }
+        };
+        let digest = put_while(&desk, root.path(), &json, collect).await.unwrap();
+        assert_eq!(desk.pull("v1").await, Some(digest));
+        assert_eq!(desk.storage.aside(ALL).await.unwrap(), []);
+        assert!(desk.storage.open_linked(&Key::Blob(desk.here.clone(), layer), layer).await.unwrap().is_some());
     }
 }
 

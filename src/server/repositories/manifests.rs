@@ -100,12 +100,23 @@ impl Repositories {
     /// have it. What refers to it stays.
     pub async fn delete_manifest(&self, name: &Name, digest: Digest) -> Result<bool, Error> {
         let Some((_, manifest)) = self.manifest(name, &digest.into()).await? else { return Ok(false) };
-        // The manifest goes first: who tags it now looks for it after that, and does not find it.
+        // The manifest goes before its tags: who tags it now looks for it after that, and does not find it.
+        let removed = self.remove_manifest(name, digest, manifest.parse().as_ref()).await?;
+        self.delete_tags_of(name, digest).await?;
+        Ok(removed)
+    }
+
+    /// Removes a manifest, and from the referrers of its subject.
+    pub(super) async fn remove_manifest(
+        &self,
+        name: &Name,
+        digest: Digest,
+        manifest: Option<&RawManifest>,
+    ) -> Result<bool, Error> {
         let removed = self.delete(&Key::Manifest(name.clone(), digest)).await?;
-        if let Some((key, _)) = manifest.parse().and_then(|manifest| referrer(name, digest, &manifest)) {
+        if let Some((key, _)) = manifest.and_then(|manifest| referrer(name, digest, manifest)) {
             self.delete(&key).await?;
         }
-        self.delete_tags_of(name, digest).await?;
         Ok(removed)
     }
 

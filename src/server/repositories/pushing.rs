@@ -79,7 +79,7 @@ impl Repositories {
             }
             self.take_back(name, push.digest, moved).await?;
             if is_new {
-                self.storage.remove(&Key::Manifest(name.clone(), push.digest), Condition::Any).await?;
+                self.remove_manifest(name, push.digest, Some(push.manifest)).await?;
             }
             // What was taken back may be what somebody else had put meanwhile, who found everything there. Then it is
             // there in the next attempt, too.
