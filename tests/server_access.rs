@@ -425,6 +425,16 @@ async fn users_and_rules_change_with_their_files() {
 }
 
 #[test]
+fn the_rules_in_the_docs_are_rules() {
+    let docs = include_str!("../docs/registry.md");
+    let (_, rules) = docs.split_once("```text\n# who").unwrap();
+    let rules = Rules::parse(&format!("# who{}", rules.split("```").next().unwrap())).unwrap();
+    let allow = |user, name: &str| rules.allow(user, &name.parse().unwrap()).to_string();
+    assert_eq!(allow(Some("alice"), "team-a/app"), "pull,push,delete");
+    assert_eq!((allow(Some("bob"), "base"), allow(None, "base")), ("pull".to_owned(), String::new()));
+}
+
+#[test]
 fn files_that_cannot_be_used_say_where_and_what_to_do() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("file");

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const OF_THE_ENGINE: [&str; 5] = [".dockerenv", "dev", "etc", "proc", "sys"];
 
 /// A running engine, with a socket, data and a containerd of its own, and no network.
-struct Engine {
+pub struct Engine {
     process: Child,
     client: PathBuf,
     home: TempDir,
@@ -29,7 +29,7 @@ struct Engine {
 
 impl Engine {
     /// The engine that all tests share, which ends with the last of them; nothing if it cannot run here.
-    fn shared() -> Option<Arc<Self>> {
+    pub fn shared() -> Option<Arc<Self>> {
         static SHARED: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
         let (program, client) = (peer::require("dockerd")?, peer::require("docker")?);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,13 +68,13 @@ impl Engine {
         fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 
-    fn docker(&self, arguments: &[&str]) -> Command {
+    pub fn docker(&self, arguments: &[&str]) -> Command {
         let mut docker = command(&self.client, &["--host", &socket(&self.home), "--config"]);
         docker.arg(self.home.path().join("config")).args(arguments);
         docker
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    pub fn run(&self, arguments: &[&str]) -> String {
         text(&mut self.docker(arguments))
     }
 

@@ -8,6 +8,7 @@ mod docker_registry;
 #[path = "../peer/mod.rs"]
 mod peer;
 
+mod access;
 mod bsdtar;
 mod build;
 mod busybox;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,17 @@ use tempfile::TempDir;
 use crate::docker_registry::DockerRegistry;
 use crate::run::{arg, bndlr};
 
+/// Who may use a registry that asks, and with which password.
+pub const USER: &str = "alice";
+pub const PASSWORD: &str = "correct-horse";
+
 /// How long a line of a log may take to get there.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A file of the certificates that the tests have.
+pub fn tls_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
 
 /// A running registry with nothing in it, which ends with the test.
 pub enum Registry {
@@ -114,6 +124,27 @@ impl Serve {
         Self::start(|home| vec!["--root".to_owned(), arg(&home.path().join("root")).to_owned()])
     }
 
+    /// One that speaks TLS, and to nobody but its [`USER`] with the [`PASSWORD`].
+    pub fn guarded() -> Self {
+        Self::start(|home| {
+            let users = home.path().join("users");
+            fs::write(&users, format!("{USER}:{}\n", bcrypt::hash(PASSWORD, 4).unwrap())).unwrap();
+            let [certificate, key] = ["leaf.pem", "leaf.key"].map(tls_file);
+            let files = [("--htpasswd", &users), ("--tls-cert", &certificate), ("--tls-key", &key)];
+            let flags = files.iter().flat_map(|(flag, file)| [(*flag).to_owned(), arg(file).to_owned()]);
+            flags.chain(["--memory".to_owned()]).collect()
+        })
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home.path().join("log")).unwrap()
+    }
+
     fn start(storage: impl FnOnce(&TempDir) -> Vec<String>) -> Self {
         let home = TempDir::new().unwrap();
         let log = File::create(home.path().join("log")).unwrap();
@@ -126,10 +157,6 @@ impl Serve {
         let serve = Self { process, address, home };
         assert!(!serve.address.is_empty(), "it does not start: {}", serve.log());
         serve
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 
     fn requests(&self) -> Vec<Request> {
