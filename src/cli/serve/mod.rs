@@ -28,8 +28,7 @@ use crate::server::{Registry, Server};
 #[command(after_help = "\
 Examples:
   bndlr serve --root /var/lib/bndlr
-  bndlr serve --root /var/lib/bndlr --listen 0.0.0.0:5000 --htpasswd users --access rules \\
-    --tls-cert server.pem --tls-key server.key
+  bndlr serve --root data --listen 0.0.0.0:5000 --htpasswd users --access rules
   bndlr serve --memory --listen 127.0.0.1:0")]
 pub(super) struct Serve {
     /// Where to listen; port 0 is any free one. A socket that systemd hands over is used instead
