@@ -59,6 +59,12 @@ pub(super) async fn get(repositories: &Repositories, request: &Request, name: &N
     Ok(describe(response, digest))
 }
 
+/// DELETE: removes the blob from the repository, whatever refers to it. (end-10)
+pub(super) async fn delete(repositories: &Repositories, name: &Name, digest: Digest) -> Result {
+    let deleted = repositories.delete_blob(name, digest).await?;
+    if deleted { Ok(answer::empty(StatusCode::ACCEPTED)) } else { Err(unknown(name, digest)) }
+}
+
 /// The ranges that are asked for, if any are. What cannot be understood, and a range of some other content (`If-Range`),
 /// is ignored, as RFC 9110 (section 14.2) has it.
 fn wanted(request: &Request, digest: Digest) -> Option<ByteRanges> {

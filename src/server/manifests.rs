@@ -1,16 +1,16 @@
 //! `/v2/<name>/manifests/<reference>` (distribution-spec v1.1.1, "Pulling manifests", "Pushing Manifests").
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use http::{Response, StatusCode};
 
 use super::answer::{self, Body, Problem, Result};
-use super::conditions;
+use super::conditions::{self, Tags};
 use super::repositories::{Push, Repositories, StoredManifest, TagCondition};
 use super::request::{self, BodyError, Request};
 use crate::digest::Digest;
 use crate::manifest::{Invalid, MAX_MANIFEST_SIZE, RawManifest};
-use crate::protocol::header::{DOCKER_CONTENT_DIGEST, OCI_TAG};
+use crate::protocol::header::{DOCKER_CONTENT_DIGEST, OCI_SUBJECT, OCI_TAG};
 use crate::protocol::{Endpoint, ErrorCode};
 use crate::reference::{Identifier, Name, Tag};
 
@@ -26,10 +26,8 @@ pub(super) async fn get(
     name: &Name,
     identifier: &Identifier,
 ) -> Result {
-    let unknown =
-        || Problem::new(ErrorCode::ManifestUnknown, format!("repository {name} has no manifest {identifier}"));
-    let (digest, manifest) = repositories.manifest(name, identifier).await?.ok_or_else(unknown)?;
-    let StoredManifest { media_type, bytes } = manifest;
+    let found = repositories.manifest(name, identifier).await?;
+    let (digest, StoredManifest { media_type, bytes }) = found.ok_or_else(|| unknown(name, identifier))?;
     let unchanged = conditions::check(request, digest)?;
     let mut response = unchanged.unwrap_or_else(|| answer::full(StatusCode::OK, &media_type, bytes));
     let lasting = match identifier {
@@ -62,15 +60,49 @@ pub(super) async fn put(
         Identifier::Tag(_) => manifest.digest(),
         Identifier::Digest(expected) => verify(*expected, manifest.bytes())?,
     };
-    let push = Push { manifest: &manifest, digest, tags: &tags, condition: TagCondition::Any };
+    let push = Push { manifest: &manifest, digest, tags: &tags, condition: condition(request)? };
     repositories.put_manifest(name, &push).await?;
-    // No `OCI-Subject`: it would promise a list of referrers, and clients would not keep one themselves.
     let mut response = describe(answer::empty(StatusCode::CREATED), digest);
     answer::set(&mut response, LOCATION, Endpoint::Manifest(name.clone(), digest.into()));
+    if let Some(subject) = manifest.manifest().subject() {
+        answer::set(&mut response, HeaderName::from_static(OCI_SUBJECT), subject.digest);
+    }
     if let Identifier::Digest(_) = identifier {
         append_tags(&mut response, &tags);
     }
     Ok(response)
+}
+
+/// DELETE: removes a tag, and leaves its manifest; or a manifest, with its tags and from the referrers of its subject.
+/// (end-9)
+pub(super) async fn delete(repositories: &Repositories, name: &Name, identifier: &Identifier) -> Result {
+    let deleted = match identifier {
+        Identifier::Tag(tag) => repositories.delete_tag(name, tag).await?,
+        Identifier::Digest(digest) => repositories.delete_manifest(name, *digest).await?,
+    };
+    if deleted { Ok(answer::empty(StatusCode::ACCEPTED)) } else { Err(unknown(name, identifier)) }
+}
+
+fn unknown(name: &Name, identifier: &Identifier) -> Problem {
+    Problem::new(ErrorCode::ManifestUnknown, format!("repository {name} has no manifest {identifier}"))
+}
+
+/// What has to hold for the tags (RFC 9110, section 13.1): `If-None-Match: *`, that they are not there; `If-Match` with
+/// an entity tag, that this is what they point to. Other conditions would be ignored in silence, so they are refused.
+fn condition(request: &Request) -> Result<TagCondition> {
+    let invalid = || {
+        let message = "a manifest can be put with \"If-None-Match: *\" or \"If-Match: \\\"<digest>\\\"\"";
+        Problem::new(ErrorCode::Unsupported, message).with_status(StatusCode::BAD_REQUEST)
+    };
+    match (Tags::of(request, &IF_NONE_MATCH), Tags::of(request, &IF_MATCH)) {
+        (None, None) => Ok(TagCondition::Any),
+        (Some(Tags::Any), None) => Ok(TagCondition::Absent),
+        (None, Some(Tags::These(tags))) => match &tags[..] {
+            [tag] => Ok(TagCondition::Is(tag.parse().map_err(|_| invalid())?)),
+            _ => Err(invalid()),
+        },
+        _ => Err(invalid()),
+    }
 }
 
 /// The tags that the manifest gets, each once: the one in the path, or, when it is pushed by its digest, those in the

@@ -17,7 +17,7 @@ use super::operations::Operations;
 use super::repositories::Repositories;
 use super::request::{self, Request};
 use super::storage::{BoxError, Storage};
-use super::{blobs, manifests, tags, uploads};
+use super::{blobs, catalog, manifests, referrers, tags, uploads};
 use crate::protocol::{Endpoint, ErrorCode};
 
 /// A registry over a storage: requests in, answers out. Cloning it gives another hold of the same one.
@@ -26,7 +26,7 @@ pub struct Registry {
     repositories: Repositories,
     operations: Arc<Operations>,
     auth: Option<Arc<Auth>>,
-    is_read_only: bool,
+    read_only: bool,
 }
 
 /// A mark of requests that came over TLS, in their extensions.
@@ -43,7 +43,7 @@ impl Registry {
     /// A registry of these repositories.
     #[must_use]
     pub fn over(repositories: Repositories) -> Self {
-        Self { repositories, operations: Arc::new(Operations::new(Limits::default())), auth: None, is_read_only: false }
+        Self { repositories, operations: Arc::new(Operations::new(Limits::default())), auth: None, read_only: false }
     }
 
     /// Lets clients take no more than `limits` say.
@@ -61,7 +61,7 @@ impl Registry {
     /// Takes nothing and removes nothing: every request that would is refused with 405 and `UNSUPPORTED`.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
-        self.is_read_only = read_only;
+        self.read_only = read_only;
         self
     }
 
@@ -142,7 +142,7 @@ impl Registry {
         let repositories = &self.repositories;
         let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
         caller.check(&endpoint, method)?;
-        if self.is_read_only && !is_read(&endpoint, method) {
+        if self.read_only && !is_read(&endpoint, method) {
             return Err(Problem::method_not_allowed(method, "GET, HEAD"));
         }
         match (&endpoint, method) {
@@ -151,6 +151,7 @@ impl Registry {
             }
             (Endpoint::Blob(name, digest), &Method::HEAD) => blobs::head(repositories, request, name, *digest).await,
             (Endpoint::Blob(name, digest), &Method::GET) => blobs::get(repositories, request, name, *digest).await,
+            (Endpoint::Blob(name, digest), &Method::DELETE) => blobs::delete(repositories, name, *digest).await,
             (Endpoint::Uploads(name), &Method::POST) => uploads::begin(repositories, caller, request, body, name).await,
             (Endpoint::Upload(name, session), &Method::PATCH) => {
                 uploads::patch(repositories, request, body, name, session).await
@@ -168,6 +169,13 @@ impl Registry {
             (Endpoint::Manifest(name, identifier), &Method::PUT) => {
                 manifests::put(repositories, request, body, name, identifier).await
             }
+            (Endpoint::Manifest(name, identifier), &Method::DELETE) => {
+                manifests::delete(repositories, name, identifier).await
+            }
+            (Endpoint::Referrers(name, subject), &Method::GET | &Method::HEAD) => {
+                referrers::list(repositories, request, name, *subject).await
+            }
+            (Endpoint::Catalog, &Method::GET | &Method::HEAD) => catalog::list(repositories, caller, request).await,
             (Endpoint::Tags(name), &Method::GET | &Method::HEAD) => tags::list(repositories, request, name).await,
             (endpoint, method) => Err(unsupported(endpoint, method)),
         }
@@ -189,15 +197,11 @@ fn invalid_path(method: &Method, problem: Problem) -> Problem {
 
 fn unsupported(endpoint: &Endpoint, method: &Method) -> Problem {
     let allowed = match endpoint {
-        Endpoint::Base | Endpoint::Blob(..) | Endpoint::Tags(_) => "GET, HEAD",
-        Endpoint::Manifest(..) => "GET, HEAD, PUT",
+        Endpoint::Base | Endpoint::Tags(_) | Endpoint::Referrers(..) | Endpoint::Catalog => "GET, HEAD",
+        Endpoint::Blob(..) => "GET, HEAD, DELETE",
+        Endpoint::Manifest(..) => "GET, HEAD, PUT, DELETE",
         Endpoint::Uploads(_) => "POST",
         Endpoint::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
-        // To clients, 404 says that they have to do without.
-        Endpoint::Referrers(..) | Endpoint::Catalog => {
-            return Problem::new(ErrorCode::Unsupported, format!("{endpoint} is not supported"))
-                .with_status(StatusCode::NOT_FOUND);
-        }
     };
     Problem::method_not_allowed(method, allowed)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -78,6 +79,15 @@ impl Request {
             value.parse().map_err(|error| Problem::new(code.clone(), format!("parameter {name:?}: {error}")))
         };
         self.parameter(name).map(parse).transpose()
+    }
+
+    /// How many entries of a list are asked for, with `n`.
+    ///
+    /// # Errors
+    /// When that is no number.
+    pub(super) fn page_size(&self) -> Result<Option<usize>, Problem> {
+        let n = self.parsed("n", &ErrorCode::Other("PAGINATION_NUMBER_INVALID".to_owned()));
+        n.map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))
     }
 
     /// A header's value, if it is there and is text.

@@ -14,6 +14,9 @@ use crate::protocol::header::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID};
 use crate::protocol::{ChunkRange, Endpoint, ErrorCode};
 use crate::reference::Name;
 
+/// How many repositories are looked at at once for a blob to mount.
+const PAGE: usize = 1000;
+
 /// POST: mounts a blob (end-11), or takes a whole one (end-4b), or begins an upload session (end-4a,
 /// end-4c). There is no `OCI-Chunk-Min-Length`, because a chunk may have any size.
 pub(super) async fn begin(
@@ -25,10 +28,7 @@ pub(super) async fn begin(
 ) -> Result {
     if let Some(digest) = request.parsed::<Digest>("mount", &ErrorCode::DigestInvalid)? {
         let from = request.parsed::<Name>("from", &ErrorCode::NameInvalid)?;
-        // What the caller may not read is mounted no more than what is not there.
-        if let Some(from) = from.filter(|from| caller.may_pull(from))
-            && repositories.mount_blob(&from, name, digest).await?
-        {
+        if mount(repositories, caller, from, name, digest).await? {
             return Ok(created(name, digest));
         }
     } else if let Some(digest) = digest(request)? {
@@ -37,6 +37,33 @@ pub(super) async fn begin(
     let algorithm = request.parsed("digest-algorithm", &ErrorCode::DigestInvalid)?.unwrap_or(Algorithm::Sha256);
     let session = repositories.begin_upload(name, algorithm).await?;
     Ok(progress(StatusCode::ACCEPTED, name, &session, 0))
+}
+
+/// Mounts the blob from `from`, or from wherever it is. What the caller may not read is mounted no more than what is not
+/// there.
+async fn mount(
+    repositories: &Repositories,
+    caller: &Caller,
+    from: Option<Name>,
+    to: &Name,
+    digest: Digest,
+) -> Result<bool> {
+    if let Some(from) = from {
+        return Ok(caller.may_pull(&from) && repositories.mount_blob(&from, to, digest).await?);
+    }
+    let mut after: Option<Name> = None;
+    loop {
+        let page = repositories.repositories(after.as_ref().map(Name::as_str), PAGE).await?;
+        for from in page.iter().filter(|from| caller.may_pull(from)) {
+            if repositories.mount_blob(from, to, digest).await? {
+                return Ok(true);
+            }
+        }
+        match page.into_iter().nth(PAGE - 1) {
+            Some(last) => after = Some(last),
+            None => return Ok(false),
+        }
+    }
 }
 
 /// A blob that comes whole with the POST has a session of which nobody hears, so nobody else could cancel it.
