@@ -4,12 +4,11 @@ use std::path::Path;
 use std::process::Command;
 
 use bndlr::digest::Digest;
-use bndlr::manifest::media_type::OCI_MANIFEST;
+use reqwest::Method;
 use tempfile::TempDir;
 
-use super::embedded::{Embedded, assert_refused, header, image_manifest};
-use super::{blob_path, manifest_path, peer};
-use reqwest::Method;
+use super::embedded::{assert_refused, header, image_manifest};
+use super::{Process, blob_path, manifest_path, peer};
 
 /// A small file system in memory, mounted as long as this is there.
 struct Disk(TempDir);
@@ -52,49 +51,50 @@ impl Drop for Disk {
 #[tokio::test]
 async fn a_blob_for_which_there_is_no_room_is_507_and_leaves_the_room_to_others() {
     let Some(disk) = Disk::mount("4m") else { return };
-    let registry = Embedded::in_directory(&disk.path().join("registry")).await;
-    let image = registry.push_image("a", "v1", b"layer").await;
+    let process = Process::start(&disk.path().join("registry"));
+    let server = &process.server;
+    let image = server.push_image("v1", b"layer").await;
     let large = vec![1; 6 * 1024 * 1024];
     let digest = Digest::sha256(&large);
     for _ in 0..2 {
         let path = format!("/v2/a/blobs/uploads/?digest={digest}");
-        let answer = registry.request(Method::POST, &path).body(large.clone()).send().await.unwrap();
-        assert_refused(answer, 507, "UNKNOWN").await;
-        assert_eq!(registry.head(&blob_path("a", digest)).await.status(), 404);
+        assert_refused(server.send(Method::POST, &path, large.clone()).await.unwrap(), 507, "UNKNOWN").await;
+        assert!(server.get(&blob_path("a", digest)).await.is_none());
         // What had been received is gone.
-        registry.push_blob("a", &vec![2; 1_000_000]).await;
+        server.push_blob(&vec![2; 1_000_000]).await;
     }
 
-    let session = registry.begin_upload("a").await;
-    let answer = registry.request(Method::PATCH, &session).body(large).send().await.unwrap();
-    assert_refused(answer, 507, "UNKNOWN").await;
-    let pulled = registry.get(&manifest_path("a", "v1")).await;
-    assert_eq!(header(&pulled, "docker-content-digest"), image.to_string(), "nothing else is harmed");
-    assert_eq!(registry.request(Method::DELETE, &session).send().await.unwrap().status(), 204);
-    registry.push_image("a", "v2", &vec![3; 1_000_000]).await;
+    let begun = server.send(Method::POST, "/v2/a/blobs/uploads/", Vec::new()).await.unwrap();
+    let session = header(&begun, "location");
+    assert_refused(server.send(Method::PATCH, session, large).await.unwrap(), 507, "UNKNOWN").await;
+    let pulled = server.get(&manifest_path("a", "v1")).await.unwrap();
+    assert_eq!(Digest::sha256(&pulled), image, "nothing else is harmed");
+    assert_eq!(server.send(Method::DELETE, session, Vec::new()).await.unwrap().status(), 204);
+    server.push_image("v2", &vec![3; 1_000_000]).await;
 }
 
 #[tokio::test]
 async fn without_any_room_everything_is_served_and_nothing_is_half_written() {
     let Some(disk) = Disk::mount("4m") else { return };
-    let registry = Embedded::in_directory(&disk.path().join("registry")).await;
-    let first = registry.push_image("a", "v1", b"layer").await;
-    registry.push_blob("a", b"another layer").await;
-    let manifest = image_manifest(b"another layer");
-    let digest = Digest::sha256(manifest.as_bytes());
+    let process = Process::start(&disk.path().join("registry"));
+    let server = &process.server;
+    let first = server.push_image("v1", b"layer").await;
+    server.push_blob(b"another layer").await;
+    let manifest = image_manifest(b"another layer").into_bytes();
+    let digest = Digest::sha256(&manifest);
 
     disk.fill();
-    let path = manifest_path("a", "v1");
-    assert_refused(registry.put(&path, OCI_MANIFEST, manifest.clone()).await, 507, "UNKNOWN").await;
+    let tag = manifest_path("a", "v1");
+    assert_refused(server.send(Method::PUT, &tag, manifest.clone()).await.unwrap(), 507, "UNKNOWN").await;
     let blob = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(b"blob"));
-    assert_refused(registry.request(Method::POST, &blob).body("blob").send().await.unwrap(), 507, "UNKNOWN").await;
-    let pulled = registry.get(&path).await;
-    assert_eq!(header(&pulled, "docker-content-digest"), first.to_string(), "the tag has not moved");
-    assert_eq!(registry.get(&blob_path("a", Digest::sha256(b"layer"))).await.text().await.unwrap(), "layer");
-    assert_eq!(registry.head(&manifest_path("a", digest)).await.status(), 404);
+    assert_refused(server.send(Method::POST, &blob, b"blob".into()).await.unwrap(), 507, "UNKNOWN").await;
+    let pulled = server.get(&tag).await.unwrap();
+    assert_eq!(Digest::sha256(&pulled), first, "the tag has not moved");
+    assert_eq!(server.get(&blob_path("a", Digest::sha256(b"layer"))).await.unwrap(), b"layer");
+    assert!(server.get(&manifest_path("a", digest)).await.is_none());
 
     disk.empty();
-    assert_eq!(registry.put(&path, OCI_MANIFEST, manifest).await.status(), 201);
-    assert_eq!(header(&registry.get(&path).await, "docker-content-digest"), digest.to_string());
-    registry.push_image("a", "v2", b"blob").await;
+    server.create(Method::PUT, &tag, manifest).await;
+    assert_eq!(Digest::sha256(&server.get(&tag).await.unwrap()), digest);
+    server.push_image("v2", b"blob").await;
 }

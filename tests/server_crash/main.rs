@@ -18,7 +18,8 @@ use bndlr::server::repositories::Repositories;
 use bndlr::server::storage::Filesystem;
 use reqwest::{Method, Response, StatusCode};
 
-/// A `bndlr serve` of its own, which is killed when this is dropped.
+/// A `bndlr serve` of its own, which is killed when this is dropped. Every server here is one: these tests start
+/// processes, and a process that is just being started holds the files and locks of the one that starts it.
 struct Process {
     child: Child,
     server: Server,
@@ -57,6 +58,25 @@ impl Server {
     /// The answer, or an error when the process is gone.
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> reqwest::Result<Response> {
         self.http.request(method, format!("http://{}{path}", self.address)).body(body).send().await
+    }
+
+    /// Sends what has to be taken.
+    async fn create(&self, method: Method, path: &str, body: impl Into<Vec<u8>>) {
+        assert_eq!(self.send(method, path, body.into()).await.unwrap().status(), StatusCode::CREATED, "{path}");
+    }
+
+    async fn push_blob(&self, content: &[u8]) {
+        let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(content));
+        self.create(Method::POST, &path, content).await;
+    }
+
+    async fn push_image(&self, tag: &str, layer: &[u8]) -> Digest {
+        self.push_blob(b"{}").await;
+        self.push_blob(layer).await;
+        let manifest = embedded::image_manifest(layer);
+        let digest = Digest::sha256(manifest.as_bytes());
+        self.create(Method::PUT, &manifest_path("a", tag), manifest).await;
+        digest
     }
 
     /// What is there, whole: an answer that breaks off is a failure.

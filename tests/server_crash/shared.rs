@@ -10,18 +10,9 @@ use futures::stream::{self, StreamExt};
 use reqwest::Method;
 
 use super::embedded::{descriptor, header, image_manifest};
-use super::{Process, Server, blob_path, manifest_path, repositories};
+use super::{Process, blob_path, manifest_path, repositories};
 
 const WRITERS: usize = 32;
-
-async fn created(server: &Server, method: Method, path: &str, body: impl Into<Vec<u8>>) {
-    assert_eq!(server.send(method, path, body.into()).await.unwrap().status(), 201, "{path}");
-}
-
-async fn push_blob(server: &Server, content: &[u8]) {
-    let path = format!("/v2/a/blobs/uploads/?digest={}", Digest::sha256(content));
-    created(server, Method::POST, &path, content).await;
-}
 
 #[tokio::test]
 async fn an_upload_goes_to_and_fro_between_processes() {
@@ -35,7 +26,7 @@ async fn an_upload_goes_to_and_fro_between_processes() {
         assert_eq!(server.send(Method::PATCH, session, part.to_vec()).await.unwrap().status(), 202);
     }
     let digest = Digest::sha256(b"one, two, three, four");
-    created(two, Method::PUT, &format!("{session}?digest={digest}"), "").await;
+    two.create(Method::PUT, &format!("{session}?digest={digest}"), "").await;
     assert_eq!(one.get(&blob_path("a", digest)).await.unwrap(), b"one, two, three, four");
 }
 
@@ -44,21 +35,17 @@ async fn tags_and_referrers_that_come_through_two_processes_are_all_there() {
     let root = tempfile::tempdir().unwrap();
     let processes = [Process::start(root.path()), Process::start(root.path())];
     let servers = [&processes[0].server, &processes[1].server];
-    push_blob(servers[0], b"{}").await;
-    push_blob(servers[1], b"layer").await;
+    servers[0].push_blob(b"{}").await;
+    servers[1].push_blob(b"layer").await;
     let subject = descriptor(OCI_MANIFEST, b"subject");
     stream::iter(0..WRITERS)
         .for_each_concurrent(8, async |i| {
             let manifest = image_manifest(b"layer");
             let about = format!(r#"{{"annotations":{{"i":"{i}"}},"subject":{subject},"#);
-            created(
-                servers[i % 2],
-                Method::PUT,
-                &manifest_path("a", format!("t{i}")),
-                manifest.replacen('{', &about, 1),
-            )
-            .await;
-            created(servers[i % 2], Method::PUT, &manifest_path("a", "all"), manifest).await;
+            servers[i % 2]
+                .create(Method::PUT, &manifest_path("a", format!("t{i}")), manifest.replacen('{', &about, 1))
+                .await;
+            servers[i % 2].create(Method::PUT, &manifest_path("a", "all"), manifest).await;
         })
         .await;
     let here: Name = "a".parse().unwrap();
