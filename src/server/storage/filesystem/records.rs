@@ -77,6 +77,10 @@ fn write_file(paths: &Paths, key: &Key, path: &Path, bytes: &[u8], condition: &C
 pub(super) fn remove(paths: &Paths, key: &Key, condition: &Condition) -> Result<bool, Error> {
     let path = paths.record(key);
     let remove = || {
+        // What is not there makes no lock either.
+        if !path.try_exists()? {
+            return Ok(false);
+        }
         let _lock = lock(paths, key)?;
         Ok(holds(&path, condition)? && durable::remove(&path)?)
     };
