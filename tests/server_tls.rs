@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bndlr::server::storage::Memory;
 use bndlr::server::{Auth, Passwords, Registry, Running, Server, Tls};
@@ -150,7 +151,8 @@ async fn who_speaks_no_tls_gets_no_answer_and_holds_up_nobody() {
     let url = format!("https://{}/v2/", running.address());
     assert_eq!(client(authority.client()).get(url).send().await.unwrap().status(), 200);
     // It does not wait for a client that says nothing, either.
-    running.stop().await;
+    let stopped = tokio::time::timeout(Duration::from_secs(5), running.stop()).await;
+    assert!(stopped.is_ok(), "it waits for a client that says nothing");
     drop(silent);
 }
 
