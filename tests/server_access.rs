@@ -14,7 +14,7 @@ use bndlr::digest::Digest;
 use bndlr::manifest::media_type::OCI_MANIFEST;
 use bndlr::protocol::Challenge;
 use bndlr::server::storage::Memory;
-use bndlr::server::{Auth, Passwords, Registry, Rules, TokenKey};
+use bndlr::server::{Auth, Limits, Passwords, Registry, Rules, TokenKey};
 use embedded::{Embedded, assert_refused, header, image_manifest};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -325,6 +325,17 @@ async fn a_form_gets_a_token_as_well() {
     let long = registry.request(Method::POST, "/token").body("x".repeat(100_000));
     let long = long.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
     assert_eq!(long.status(), 413);
+}
+
+#[tokio::test]
+async fn who_may_not_push_takes_no_turn_from_those_who_may() {
+    // Nobody ever gets a turn, and whoever waits for one gets 503.
+    let mut limits = Limits::default();
+    (limits.uploads, limits.upload_wait) = (0, Duration::ZERO);
+    let registry = Embedded::of(Registry::new(Memory::new()).limits(limits).auth(auth())).await;
+    for (user, status) in [("", 401), ("bob", 503)] {
+        assert_eq!(push_blob(&registry, "team/app", b"x", user).await.status(), status, "{user}");
+    }
 }
 
 #[tokio::test]

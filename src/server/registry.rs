@@ -127,25 +127,26 @@ impl Registry {
             Some(auth) if uri.path() == TOKEN_PATH => return auth.give_token(method, request, body).await,
             Some(auth) => auth.caller(uri, &request.headers, is_secure).await?,
         };
+        let named = Endpoint::parse(uri.path()).map_err(|invalid| invalid_path(method, invalid.into()))?;
+        // Whoever may not go on takes no turn from those who may.
+        caller.check(&named, method)?;
         let _turn = self.operations.admit(method, endpoint).await?;
-        self.dispatch(&caller, method, uri.path(), request, body).await
+        self.dispatch(&caller, method, &named, request, body).await
     }
 
     async fn dispatch(
         &self,
         caller: &Caller,
         method: &Method,
-        path: &str,
+        endpoint: &Endpoint,
         request: &Request,
         body: &mut request::Body,
     ) -> Result {
         let repositories = &self.repositories;
-        let endpoint = Endpoint::parse(path).map_err(|invalid| invalid_path(method, invalid.into()))?;
-        caller.check(&endpoint, method)?;
-        if self.read_only && !is_read(&endpoint, method) {
+        if self.read_only && !is_read(endpoint, method) {
             return Err(Problem::method_not_allowed(method, "GET, HEAD"));
         }
-        match (&endpoint, method) {
+        match (endpoint, method) {
             (Endpoint::Base, &Method::GET | &Method::HEAD) => {
                 Ok(answer::full(StatusCode::OK, "application/json", Bytes::from_static(b"{}")))
             }
