@@ -54,7 +54,6 @@ impl Caller {
     }
 
     /// Whether the caller may learn that a repository exists, and what is in it.
-    #[allow(dead_code, reason = "for listings of repositories")]
     pub(in crate::server) fn sees(&self, name: &Name) -> bool {
         self.0.as_ref().is_none_or(|identity| identity.may(Action::Pull, name))
     }
