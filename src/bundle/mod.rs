@@ -5,16 +5,16 @@
 
 pub mod annotation;
 mod entry;
+mod header;
 mod index;
-
 mod links;
 mod member;
 mod order;
 mod section;
 mod varint;
 
-pub use entry::{BLOCK, Entry, EntryError, Kind, MAX_PATH, padding, read_entry};
-
+pub use entry::{Entry, EntryError, Kind, MAX_PATH};
+pub use header::read_entry;
 pub use index::{Index, IndexBuilder, IndexError, MAX_ENTRIES, MAX_NAMES, Member};
 pub use links::{Escape, Links};
 pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, Place};
