@@ -120,9 +120,10 @@ impl Headers {
         Self { limit, extension_limit, found: 0 }
     }
 
-    /// The next entry, or nothing at the end of the archive: two zero blocks, or the end of `input`, which is then
-    /// where the entry's contents are, if it has any. To read those, or to pass over them, with what fills up their last
-    /// block, is left to the caller.
+    /// The next entry, or nothing at the end of the archive: two zero blocks, or the end of `input`.
+    ///
+    /// `input` is then where the entry's contents begin, if it has any. To read those or pass over them, and what fills
+    /// up their last block, is left to the caller.
     ///
     /// # Errors
     /// When the archive breaks off, has too much of something, or headers in which readers could see different things.
