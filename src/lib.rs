@@ -7,17 +7,19 @@
 //! what two of them need lives to their left.
 //!
 //! ```text
-//! digest, reference -> manifest -> protocol -> content -> bundle
+//! printable, digest, reference -> manifest -> protocol -> content -> archive -> bundle
 //!     -> {pack, unpack, layout, remote, server} -> cli
 //! ```
 //!
 //! | room | what it is for |
 //! |---|---|
+//! | [`printable`] | text that somebody else wrote, fit to be shown to a person |
 //! | [`digest`] | digests, and the verifier that holds bytes against them |
 //! | [`reference`](mod@reference) | references, parsed once and valid ever after |
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
+//! | [`archive`] | tar archives, whoever wrote them: blocks, PAX records, from one entry to the next |
 //! | [`bundle`] | the format of a bundle's layer: entries, members, the index; both sides share it |
 //! | [`pack`] | a directory becomes a bundle, on all cores |
 //! | [`unpack`] | a bundle or any other image becomes a directory |
@@ -26,6 +28,7 @@
 //! | [`server`] | a registry, as a server, over storage on disk or in memory |
 //! | [`cli`] | the commands: arguments, output, progress, exit codes |
 
+pub mod archive;
 pub mod bundle;
 pub mod cli;
 pub mod content;
@@ -33,6 +36,7 @@ pub mod digest;
 pub mod layout;
 pub mod manifest;
 pub mod pack;
+pub mod printable;
 pub mod protocol;
 pub mod reference;
 pub mod remote;

@@ -5,16 +5,17 @@ mod embedded;
 mod peer;
 mod program;
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::time::Instant;
 
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::OCI_MANIFEST;
 use embedded::Embedded;
-use program::{BNDLR, Desk, Ran, Then, Wire, answer, finish, noise, signal, wait};
+use program::{BNDLR, Desk, LONG, Ran, Then, Wire, answer, finish, noise, signal, wait};
 use serde_json::{Value, json};
 
 /// That a run failed so, saying this, and hinting at that if a hint is expected.
@@ -333,4 +334,29 @@ fn an_interrupted_push_leaves_nothing_behind() {
     signal(&child, "INT");
     assert_failed(&wait(child), 130, "interrupted", None);
     assert_eq!(desk.names(), ["tree"]);
+}
+
+/// What waits for a lock cannot be broken off: that of the layout is held here, by somebody who does not let go.
+#[test]
+fn a_second_interruption_ends_the_program_whatever_is_under_way() {
+    let desk = Desk::with_tree();
+    desk.run("build tree -o oci:layout:v1").ok();
+    let lock = File::open(desk.path("layout/oci-layout")).unwrap();
+    lock.lock().unwrap();
+    desk.write("tree/more", "so that there is something to write");
+    let blobs = || fs::read_dir(desk.path("layout/blobs/sha256")).unwrap().count();
+    let before = blobs();
+    let mut child = desk.start("build tree -o oci:layout:v2");
+    let deadline = Instant::now() + LONG;
+    // Layer, config and manifest: then only the tag is missing, for which it waits.
+    while blobs() < before + 3 {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "it does not come to the tag");
+    }
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it does not end");
+        signal(&child, "INT");
+    }
+    assert_eq!(wait(child).code, Some(130));
+    drop(lock);
+    assert_eq!(desk.run("resolve oci:layout:v2").code, Some(3));
 }

@@ -334,6 +334,8 @@ async fn extended_headers_that_lie_are_refused() {
         (EntryType::GNULongName, &megabyte, "extended header of 1048576 bytes"),
         (EntryType::XHeader, b"99 path=x\n", "broken header at byte 0"),
         (EntryType::XHeader, b"12 size=abc\n", "broken header at byte 0"),
+        (EntryType::XHeader, b"9 path=a\n9 path=b\n", "broken header at byte 0"),
+        (EntryType::GNULongName, b"a\0b", "broken header at byte 0"),
         (EntryType::XHeader, b"11 size=-1\n", "broken header at byte 0"),
         (EntryType::XHeader, b"17 size=99999999\n", "\"oci-layout\" has 99999999 bytes"),
         (EntryType::XHeader, b"29 size=18446744073709551615\n", "\"oci-layout\" has 18446744073709551615 bytes"),

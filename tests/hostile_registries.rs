@@ -96,7 +96,7 @@ async fn a_registry_that_says_no_is_quoted() {
     ] {
         let error = fetching_fails(refusal(status, "SOME_CODE", "in so\r\nmany\u{1b}[31m words")).await;
         assert_eq!(error.kind(), expected);
-        assert!(error.to_string().ends_with(": SOME_CODE: in somany[31m words"), "{error}");
+        assert!(error.to_string().ends_with(r": SOME_CODE: in so\r\nmany\u{1b}[31m words"), "{error}");
         assert!(error.to_string().contains(&format!("/v2/team/app/manifests/v1: {status} ")), "{error}");
     }
 }

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, from left to right. One may import what stands before its own row, and nothing of its row.
 const ORDER: &[&[&str]] = &[
+    &["printable"],
     &["digest"],
     &["reference"],
     &["manifest"],
     &["protocol"],
     &["content"],
+    &["archive"],
     &["bundle"],
     &["pack", "unpack", "layout", "remote", "server"],
     &["compare", "quine"],

@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use bndlr::bundle::{Cutter, END_OF_ARCHIVE, Entry, Index, IndexBuilder, Kind, Order, Place, padding, read_entry};
+use bndlr::archive::padding;
+use bndlr::bundle::{Cutter, END_OF_ARCHIVE, Entry, Index, IndexBuilder, Kind, Order, Place, read_entry};
 use bndlr::content::{Open, Source};
 use bndlr::digest::Digest;
 use bndlr::manifest::{Descriptor, ImageConfig, Manifest};

@@ -4,18 +4,20 @@
 //! it. It knows nothing of files or networks.
 
 pub mod annotation;
+mod body;
 mod entry;
+mod header;
 mod index;
-
 mod links;
 mod member;
 mod order;
 mod section;
 mod varint;
 
-pub use entry::{BLOCK, Entry, EntryError, Kind, MAX_PATH, padding, read_entry};
-
-pub use index::{Index, IndexBuilder, IndexError, MAX_ENTRIES, MAX_NAMES, Member};
+pub use body::{IndexBuilder, MAX_ENTRIES, MAX_NAMES};
+pub use entry::{Entry, EntryError, Kind, MAX_PATH};
+pub use header::read_entry;
+pub use index::{Index, IndexError, Member};
 pub use links::{Escape, Links};
 pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, Place};
 pub use order::{Order, OrderError, compare_paths};

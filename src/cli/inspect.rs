@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::connect::{Opened, RegistryArgs, open};
-use super::error::{Error, Exit};
+use super::error::Error;
 use super::location::Location;
 use super::output::{Output, size, write_bytes};
+use crate::content::read_config;
 use crate::manifest::{Annotations, Descriptor, ImageConfig, ImageManifest, Manifest, RawManifest, media_type};
-
-/// The largest configuration that is read, in bytes.
-const MAX_CONFIG: u64 = 4 * 1024 * 1024;
+use crate::printable::printable;
 
 /// Show what a digest contains: manifest, configuration, layers, sizes, annotations
 #[derive(Debug, clap::Args)]
@@ -51,19 +50,10 @@ impl Inspect {
 
 /// The configuration, if it is one of an image.
 pub(super) async fn config(opened: &Opened, image: &ImageManifest) -> Result<Option<ImageConfig>, Error> {
-    if !matches!(image.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
+    if !media_type::is_image_config(&image.config.media_type) {
         return Ok(None);
     }
-    if image.config.size > MAX_CONFIG {
-        return Err(Error::new(
-            Exit::Content,
-            format!("config {} has {} bytes", image.config.digest, image.config.size),
-        ));
-    }
-    let bytes = opened.images.open(&image.config).await?.read_all().await?;
-    let config = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::new(Exit::Content, format!("config {} is not valid: {error}", image.config.digest)))?;
-    Ok(Some(config))
+    Ok(Some(read_config(&*opened.images, image).await?))
 }
 
 fn text(location: &Location, manifest: &RawManifest, config: Option<&ImageConfig>) -> String {
@@ -108,7 +98,7 @@ fn text(location: &Location, manifest: &RawManifest, config: Option<&ImageConfig
 fn row(text: &mut String, name: &str, value: &str) {
     let name = if name.is_empty() { String::new() } else { format!("{name}:") };
     // Writing to a string does not fail.
-    let _ = writeln!(text, "{name:<15}{}", super::output::printable(value));
+    let _ = writeln!(text, "{name:<15}{}", printable(value));
 }
 
 fn pairs(text: &mut String, name: &str, pairs: &Annotations) {

@@ -10,10 +10,11 @@ use super::error::{Error, Exit};
 use super::inspect::config;
 use super::location::Location;
 use super::options::LimitArgs;
-use super::output::{Output, printable};
+use super::output::Output;
 use crate::bundle::{Entry, Index, Kind, annotation};
 use crate::content;
 use crate::manifest::{ImageConfig, Manifest, Platform, RawManifest, media_type};
+use crate::printable::printable;
 use crate::unpack::{Limits, Listed, ListedKind, UnpackOptions, list};
 
 /// List the files of a bundle, or of any image

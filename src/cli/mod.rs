@@ -8,6 +8,7 @@ mod connect;
 mod deliver;
 mod error;
 mod inspect;
+mod interrupt;
 mod list;
 mod location;
 mod options;
@@ -27,10 +28,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use error::{Error, Exit};
+use interrupt::interrupted;
 use output::{Format, Output};
 
-/// How long what is under way may take to clean up after an interruption.
-const CLEAN_UP: Duration = Duration::from_secs(5);
+/// How long a thread that has nothing more to do for the command, as one that asks for an address, may keep the program
+/// from ending.
+const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// A paragraph is one line here, and as many as it takes on the terminal.
 const AFTER_HELP: &str = "\
@@ -148,31 +151,16 @@ pub fn run() -> ExitCode {
             () = async { interrupted().await }, if !runs_until_interrupted => Err(Error::new(Exit::Interrupted, "interrupted")),
         }
     });
-    // What was dropped above may have a thread that is still removing what it made.
-    runtime.shutdown_timeout(CLEAN_UP);
+    if matches!(&result, Err(error) if error.exit == Exit::Interrupted) {
+        // What was dropped above may have a thread that is still removing what it made. That takes as long as it takes:
+        // who cannot wait interrupts once more.
+        drop(runtime);
+    } else {
+        runtime.shutdown_timeout(LAST_CALL);
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(format, &error),
-    }
-}
-
-/// What ends when the user or the system asks the program to end, from now on. A second time, the program ends at once.
-fn interrupted() -> impl Future<Output = ()> + use<> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
-    async {
-        let Ok((mut interrupt, mut terminate)) = signals else { return std::future::pending().await };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            std::process::exit(Exit::Interrupted as i32);
-        });
     }
 }
 

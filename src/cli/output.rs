@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 
 use super::error::{Error, Exit};
+use crate::printable::printable;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -97,14 +98,6 @@ pub(super) fn size(bytes: u64) -> String {
         ..100 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
         _ => format!("{} {}", (tenths + 5) / 10, UNITS[unit]),
     }
-}
-
-/// Text that somebody else wrote, with its control characters escaped: they could rewrite what the terminal shows.
-pub(super) fn printable(text: &str) -> String {
-    // Marks of direction can make a name look like another one.
-    let deceives = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let escape = |c: char| if c.is_control() || deceives(c) { c.escape_default().collect() } else { vec![c] };
-    text.chars().flat_map(escape).collect()
 }
 
 /// `1 file`, `2 files`.

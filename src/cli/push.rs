@@ -76,7 +76,7 @@ fn to_json(bundle: &Bundle, destinations: &[Destination], references: &[String],
     let outcome = |digest| {
         let outcomes = copies.iter().flat_map(|copied| &copied.blobs);
         let mut of_blob = outcomes.filter(|(blob, _)| blob.digest == digest).map(|(_, outcome)| *outcome);
-        if of_blob.any(|outcome| outcome == Outcome::Uploaded) { "uploaded" } else { "exists" }
+        of_blob.find(|outcome| *outcome == Outcome::Uploaded).unwrap_or(Outcome::Exists).to_string()
     };
     let layers: Vec<_> = bundle
         .layers()

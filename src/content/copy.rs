@@ -1,6 +1,7 @@
 //! Copying: blobs before manifests, manifests before tags, each blob once.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -26,6 +27,15 @@ pub enum Outcome {
     Exists,
     /// It was sent.
     Uploaded,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exists => "exists",
+            Self::Uploaded => "uploaded",
+        })
+    }
 }
 
 /// Sees how a copy goes on. Calls come from many tasks at once.

@@ -57,7 +57,7 @@ impl Open for Memory {
 
 #[async_trait]
 impl OpenRange for Memory {
-    async fn read_range_unverified(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error> {
+    async fn range_within(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error> {
         let bytes = self.bytes(descriptor)?;
         let stored = Descriptor { size: bytes.len() as u64, ..descriptor.clone() };
         check_range(&stored, offset, length)?;

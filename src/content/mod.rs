@@ -20,7 +20,7 @@ pub use memory::Memory;
 pub use reader::Reader;
 
 use crate::digest::Mismatch;
-use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest};
+use crate::manifest::{Descriptor, ImageConfig, ImageManifest, MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, RawManifest};
 use crate::reference::{Identifier, Tag};
 
 /// What can be opened by its descriptor, as often as need be.
@@ -63,14 +63,21 @@ pub trait OpenRange: Open {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such content, [`ErrorKind::Content`] when it ends too early.
-    async fn read_range_unverified(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error>;
+    async fn read_range_unverified(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error> {
+        check_range(descriptor, offset, length)?;
+        self.range_within(descriptor, offset, length).await
+    }
+
+    /// As [`read_range_unverified`](Self::read_range_unverified), which is what to call: it has seen that the range lies
+    /// within the size that `descriptor` says.
+    ///
+    /// # Errors
+    /// As there.
+    async fn range_within(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error>;
 }
 
 /// Whether the content that `descriptor` names has `length` bytes from `offset` on.
-///
-/// # Errors
-/// [`ErrorKind::Content`] when it ends before.
-pub fn check_range(descriptor: &Descriptor, offset: u64, length: u64) -> Result<(), Error> {
+fn check_range(descriptor: &Descriptor, offset: u64, length: u64) -> Result<(), Error> {
     if offset.checked_add(length).is_some_and(|end| end <= descriptor.size) {
         return Ok(());
     }
@@ -102,6 +109,20 @@ pub async fn read_manifest<S: Open + ?Sized>(source: &S, descriptor: &Descriptor
     }
     let bytes = source.open(descriptor).await?.read_all().await?;
     Ok(RawManifest::parse(&descriptor.media_type, bytes)?)
+}
+
+/// The configuration of `image`, read whole: never more than [`MAX_CONFIG_SIZE`].
+///
+/// # Errors
+/// [`ErrorKind::Content`] when it is too large or none of an image, and whatever `source` fails with.
+pub async fn read_config<S: Open + ?Sized>(source: &S, image: &ImageManifest) -> Result<ImageConfig, Error> {
+    let Descriptor { digest, size, .. } = image.config;
+    let wrong = |problem: String| Error::new(ErrorKind::Content, format!("config {digest} {problem}"));
+    if size > MAX_CONFIG_SIZE {
+        return Err(wrong(format!("has {size} bytes, more than the {MAX_CONFIG_SIZE} that are allowed")));
+    }
+    let bytes = source.open(&image.config).await?.read_all().await?;
+    serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not one of an image: {error}")))
 }
 
 #[async_trait]

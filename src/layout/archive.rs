@@ -12,7 +12,7 @@ use super::file::{blocking, open_regular};
 use super::index::{Index, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
 use super::scan::{Contents, Span, read_span, scan};
 use super::{INDEX, MARKER, resolve};
-use crate::content::{self, Open, OpenRange, Reader, Source, check_range, read_file, read_file_range};
+use crate::content::{self, Open, OpenRange, Reader, Source, read_file, read_file_range};
 use crate::manifest::Descriptor;
 use crate::reference::Identifier;
 
@@ -93,13 +93,7 @@ impl Open for Archive {
 
 #[async_trait]
 impl OpenRange for Archive {
-    async fn read_range_unverified(
-        &self,
-        descriptor: &Descriptor,
-        offset: u64,
-        length: u64,
-    ) -> Result<Bytes, content::Error> {
-        check_range(descriptor, offset, length)?;
+    async fn range_within(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, content::Error> {
         let blob = self.blob(descriptor)?;
         read_file_range(Arc::clone(&self.file), blob.offset + offset, length).await
     }

@@ -14,9 +14,7 @@ use super::error::Error;
 use super::file::{blocking, open_regular, read_small, sync_directory, temporary, write_all};
 use super::index::{Index, MARKER_CONTENT, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
 use super::{BLOBS, INDEX, MARKER, blob_path, resolve};
-use crate::content::{
-    self, Open, OpenRange, Reader, Source, Target, check_range, read_file, read_file_range, read_manifest,
-};
+use crate::content::{self, Open, OpenRange, Reader, Source, Target, read_file, read_file_range, read_manifest};
 use crate::digest::{Algorithm, Digest};
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest, media_type};
 use crate::reference::{Identifier, Tag};
@@ -114,13 +112,7 @@ impl Open for Directory {
 
 #[async_trait]
 impl OpenRange for Directory {
-    async fn read_range_unverified(
-        &self,
-        descriptor: &Descriptor,
-        offset: u64,
-        length: u64,
-    ) -> Result<Bytes, content::Error> {
-        check_range(descriptor, offset, length)?;
+    async fn range_within(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, content::Error> {
         read_file_range(self.blob(descriptor).await?, offset, length).await
     }
 }

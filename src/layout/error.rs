@@ -61,11 +61,13 @@ pub(super) enum Error {
     Header { archive: PathBuf, offset: u64 },
     #[error("{} ends after {length} bytes, without an end mark: it has been cut short", archive.display())]
     CutShort { archive: PathBuf, length: u64 },
-    #[error("{name:?} has {size} bytes at byte {offset} of {}, which has only {length}", archive.display())]
+    #[error("\"{name}\" has {size} bytes at byte {offset} of {}, which has only {length}", archive.display())]
     BeyondEnd { archive: PathBuf, name: String, size: u64, offset: u64, length: u64 },
-    #[error("{name:?} of {} has an extended header of {size} bytes, more than {MAX_EXTENSION_SIZE}", archive.display())]
-    ExtensionTooLarge { archive: PathBuf, name: String, size: u64 },
-    #[error("{name:?} of {} is a sparse file, which cannot be read here", archive.display())]
+    #[error(
+        "{} has an extended header of {size} bytes at byte {offset}, more than {MAX_EXTENSION_SIZE}", archive.display()
+    )]
+    ExtensionTooLarge { archive: PathBuf, offset: u64, size: u64 },
+    #[error("\"{name}\" of {} is a sparse file, which cannot be read here", archive.display())]
     Sparse { archive: PathBuf, name: String },
     #[error("{} has more than {MAX_ENTRIES} entries", .0.display())]
     TooManyEntries(PathBuf),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::error::Error;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, RawManifest, media_type, to_canonical_json};
+use crate::printable::excerpt;
 use crate::reference::Tag;
 
 /// The largest `index.json` that is read or written, in bytes: as large as any manifest may be.
@@ -25,8 +26,8 @@ const VERSION: &str = "1.0.0";
 /// The annotation that makes an entry a tag (image-spec v1.1.1, "Pre-Defined Annotation Keys").
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// How many strings of somebody else's an error has in it, and how many characters of each.
-const MAX_SHOWN: (usize, usize) = (20, 200);
+/// How many strings of somebody else's an error has in it.
+const MAX_SHOWN: usize = 20;
 
 /// Checks that `bytes` are an `oci-layout` of the one version that there is.
 pub(super) fn check_marker(layout: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -200,10 +201,8 @@ fn ref_name(entry: &Value) -> Option<&str> {
 
 /// Strings of somebody else's, as an error can have them in it.
 fn shown(strings: &[&str]) -> String {
-    let (most, longest) = MAX_SHOWN;
-    let escaped = strings.iter().take(most).map(|text| text.escape_debug().take(longest).collect());
-    let listed = escaped.collect::<Vec<String>>().join(", ");
-    match strings.len().saturating_sub(most) {
+    let listed = strings.iter().take(MAX_SHOWN).map(|text| excerpt(text)).collect::<Vec<String>>().join(", ");
+    match strings.len().saturating_sub(MAX_SHOWN) {
         0 => listed,
         more => format!("{listed}, and {more} more"),
     }

@@ -1,26 +1,23 @@
 //! Where in a tar archive each file of an image layout is: one pass over the headers that reads no contents.
-//!
-//! The headers are walked here, and not by the `tar` crate's reader, because that reads extended headers of any size
-//! into memory.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use tar::{EntryType, Header, PaxExtensions};
+use tar::EntryType;
 
 use super::error::Error;
 use super::{BLOBS, INDEX, MARKER};
+use crate::archive::{BLOCK, HeaderError, Headers, Input};
 use crate::digest::Digest;
+use crate::printable::excerpt;
 
 /// How many entries an archive may have, extended headers among them.
-pub(super) const MAX_ENTRIES: usize = 100_000;
+pub(super) const MAX_ENTRIES: u64 = 100_000;
 
 /// How many bytes an extended header may have.
 pub(super) const MAX_EXTENSION_SIZE: u64 = 64 * 1024;
-
-const BLOCK: u64 = 512;
 
 /// Where some content is, in bytes of the archive. It is inside of it.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +38,8 @@ pub(super) struct Contents {
 /// Finds the files of a layout in `file`, which errors call `archive`.
 pub(super) fn scan(file: &File, archive: &Path) -> Result<Contents, Error> {
     let length = file.metadata().map_err(Error::io("read", archive))?.len();
-    let mut scan = Scan { file, archive, length, offset: 0, entries: 0 };
+    let headers = Headers::new(MAX_ENTRIES, MAX_EXTENSION_SIZE);
+    let mut scan = Scan { archive, tar: Tar { file, length, offset: 0, header: 0 }, headers };
     let mut contents = Contents::default();
     while let Some((name, span)) = scan.next_file()? {
         match name.as_str() {
@@ -64,137 +62,115 @@ fn blob_digest(name: &str) -> Option<Digest> {
 }
 
 struct Scan<'a> {
-    file: &'a File,
     archive: &'a Path,
-    length: u64,
-    offset: u64,
-    entries: usize,
-}
-
-/// What extended headers say of the entry that follows them.
-#[derive(Default)]
-struct Extension {
-    name: Option<Vec<u8>>,
-    size: Option<u64>,
+    tar: Tar<'a>,
+    headers: Headers,
 }
 
 impl Scan<'_> {
     /// The name, without `./`, and the content of the next regular file.
     fn next_file(&mut self) -> Result<Option<(String, Span)>, Error> {
-        let mut extension = Extension::default();
         loop {
-            let at = self.offset;
-            let Some(header) = self.next_header()? else { return Ok(None) };
-            let kind = header.entry_type();
-            let name = extension.name.clone().unwrap_or_else(|| header.path_bytes().into_owned());
-            let name = String::from_utf8_lossy(&name).into_owned();
-            let declared = header.entry_size().map_err(|_| self.broken(at))?;
-            let size = match kind {
-                EntryType::GNUSparse => return Err(Error::Sparse { archive: self.archive.to_owned(), name }),
-                _ if is_extension(kind) => declared,
-                _ if has_content(kind) => extension.size.unwrap_or(declared),
-                _ => 0,
-            };
-            let span = self.skip(&name, size)?;
-            match kind {
-                EntryType::XHeader => self.read_pax(&name, span, at, &mut extension)?,
-                EntryType::GNULongName => {
-                    let name = self.read_extension(&name, span)?;
-                    extension.name = Some(name.split(|&byte| byte == 0).next().unwrap_or_default().to_vec());
-                }
-                EntryType::XGlobalHeader | EntryType::GNULongLink => {}
-                EntryType::Regular | EntryType::Continuous => {
-                    return Ok(Some((without_dots(&name).to_owned(), span)));
-                }
-                _ => extension = Extension::default(),
+            // An archive may end without an end mark for others, who read it whole; here that would go unnoticed.
+            if self.tar.left() < BLOCK {
+                return Err(self.ended());
+            }
+            let head = self.headers.next(&mut self.tar).map_err(|error| self.wrong_header(error))?;
+            let Some(head) = head else { return Ok(None) };
+            let name = String::from_utf8_lossy(&head.path).into_owned();
+            let kind = head.header.entry_type();
+            if kind == EntryType::GNUSparse {
+                return Err(Error::Sparse { archive: self.archive.to_owned(), name: excerpt(&name) });
+            }
+            let span = self.skip(&name, if has_content(kind) { head.size } else { 0 })?;
+            if matches!(kind, EntryType::Regular | EntryType::Continuous) {
+                return Ok(Some((without_dots(&name).to_owned(), span)));
             }
         }
-    }
-
-    /// The next header, if the archive does not end here.
-    fn next_header(&mut self) -> Result<Option<Header>, Error> {
-        let at = self.offset;
-        if self.length.saturating_sub(at) < BLOCK {
-            return Err(match at {
-                0 => Error::NotTar(self.archive.to_owned()),
-                _ => Error::CutShort { archive: self.archive.to_owned(), length: self.length },
-            });
-        }
-        let mut header = Header::new_old();
-        self.file.read_exact_at(header.as_mut_bytes(), at).map_err(Error::io("read", self.archive))?;
-        if header.as_bytes().iter().all(|&byte| byte == 0) {
-            return Ok(None);
-        }
-        let mut summed = header.clone();
-        summed.set_cksum();
-        if header.cksum().ok() != summed.cksum().ok() {
-            return Err(self.broken_at(at, header.as_bytes()));
-        }
-        self.entries += 1;
-        if self.entries > MAX_ENTRIES {
-            return Err(Error::TooManyEntries(self.archive.to_owned()));
-        }
-        self.offset = at + BLOCK;
-        Ok(Some(header))
     }
 
     /// Moves on to what follows the content, of `size` bytes, that begins here.
     fn skip(&mut self, name: &str, size: u64) -> Result<Span, Error> {
-        let span = Span { offset: self.offset, size };
-        let end = span.offset.checked_add(size).filter(|&end| end <= self.length);
+        let span = Span { offset: self.tar.offset, size };
+        let end = span.offset.checked_add(size).filter(|&end| end <= self.tar.length);
         let padded = end.and_then(|end| end.checked_next_multiple_of(BLOCK));
-        self.offset = padded.ok_or_else(|| Error::BeyondEnd {
+        self.tar.offset = padded.ok_or_else(|| Error::BeyondEnd {
             archive: self.archive.to_owned(),
-            name: name.to_owned(),
+            name: excerpt(name),
             size,
             offset: span.offset,
-            length: self.length,
+            length: self.tar.length,
         })?;
         Ok(span)
     }
 
-    fn read_pax(&self, name: &str, span: Span, at: u64, extension: &mut Extension) -> Result<(), Error> {
-        let records = self.read_extension(name, span)?;
-        for record in PaxExtensions::new(&records) {
-            let record = record.map_err(|_| self.broken(at))?;
-            match record.key_bytes() {
-                b"path" => extension.name = Some(record.value_bytes().to_vec()),
-                b"size" => {
-                    let size = record.value().ok().and_then(|value| value.parse().ok());
-                    extension.size = Some(size.ok_or_else(|| self.broken(at))?);
-                }
-                _ => {}
-            }
+    fn wrong_header(&self, error: HeaderError) -> Error {
+        let archive = self.archive.to_owned();
+        match error {
+            HeaderError::Read(error) => Error::io("read", archive)(error),
+            HeaderError::BreaksOff => self.ended(),
+            HeaderError::Checksum if self.tar.header == 0 => self.not_tar(),
+            HeaderError::Checksum | HeaderError::Invalid(_) => Error::Header { archive, offset: self.tar.header },
+            HeaderError::TooLong { size, .. } => Error::ExtensionTooLarge { archive, offset: self.tar.header, size },
+            HeaderError::TooMany(_) => Error::TooManyEntries(archive),
         }
-        Ok(())
     }
 
-    fn read_extension(&self, name: &str, span: Span) -> Result<Vec<u8>, Error> {
-        if span.size > MAX_EXTENSION_SIZE {
-            let (archive, name) = (self.archive.to_owned(), name.to_owned());
-            return Err(Error::ExtensionTooLarge { archive, name, size: span.size });
+    /// The archive ends where it should not.
+    fn ended(&self) -> Error {
+        match self.tar.offset {
+            0 => Error::NotTar(self.archive.to_owned()),
+            _ => Error::CutShort { archive: self.archive.to_owned(), length: self.tar.length },
         }
-        read_span(self.file, span).map_err(Error::io("read", self.archive))
     }
 
-    fn broken(&self, offset: u64) -> Error {
-        Error::Header { archive: self.archive.to_owned(), offset }
-    }
-
-    /// What is wrong where `block` should have been a header.
-    fn broken_at(&self, offset: u64, block: &[u8]) -> Error {
+    /// What begins with something else than a header is no archive, or a compressed one.
+    fn not_tar(&self) -> Error {
         const GZIP: &[u8] = &[0x1f, 0x8b];
         const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-        match offset {
-            0 if block.starts_with(GZIP) || block.starts_with(ZSTD) => Error::Compressed(self.archive.to_owned()),
-            0 => Error::NotTar(self.archive.to_owned()),
-            _ => self.broken(offset),
+        match read_span(self.tar.file, Span { offset: 0, size: 4 }) {
+            Ok(front) if front.starts_with(GZIP) || front == ZSTD => Error::Compressed(self.archive.to_owned()),
+            _ => Error::NotTar(self.archive.to_owned()),
         }
     }
 }
 
-fn is_extension(kind: EntryType) -> bool {
-    matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader | EntryType::GNULongName | EntryType::GNULongLink)
+/// An archive, and how far it has been looked through.
+struct Tar<'a> {
+    file: &'a File,
+    length: u64,
+    offset: u64,
+    /// Where the last header began.
+    header: u64,
+}
+
+impl Tar<'_> {
+    fn left(&self) -> u64 {
+        self.length.saturating_sub(self.offset)
+    }
+}
+
+impl Input for Tar<'_> {
+    fn block(&mut self, block: &mut [u8]) -> Result<bool, HeaderError> {
+        if self.left() < BLOCK {
+            return Ok(false);
+        }
+        self.header = self.offset;
+        self.fill(block).map(|()| true)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), HeaderError> {
+        self.file.read_exact_at(bytes, self.offset)?;
+        self.skip(bytes.len() as u64)
+    }
+
+    fn skip(&mut self, size: u64) -> Result<(), HeaderError> {
+        if size > self.left() {
+            return Err(HeaderError::BreaksOff);
+        }
+        self.offset += size;
+        Ok(())
+    }
 }
 
 /// Whether what follows the header is content: with links, directories and devices it is not, whatever their size says.

@@ -79,8 +79,7 @@ impl ArchiveWriter {
         for descriptor in index.descriptors().filter(|descriptor| media_type::is_image(&descriptor.media_type)) {
             let manifest = read_manifest(&self.directory, &descriptor).await?;
             let Manifest::Image(image) = manifest.manifest() else { continue };
-            let is_artifact =
-                !matches!(image.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
+            let is_artifact = !media_type::is_image_config(&image.config.media_type);
             let layers: Vec<PathBuf> = image.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
             let entry = json!({ "Config": blob_path(&image.config.digest), "Layers": layers, "RepoTags": [] });
             if !is_artifact && !images.contains(&entry) {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::descriptor::Platform;
 use crate::digest::Digest;
 
+/// The largest configuration that is read, in bytes.
+pub const MAX_CONFIG_SIZE: u64 = 8 * 1024 * 1024;
+
 /// Labels: keys and values that the configuration carries.
 pub type Labels = BTreeMap<String, String>;
 

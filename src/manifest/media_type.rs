@@ -33,6 +33,12 @@ pub fn is_image(media_type: &str) -> bool {
     matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
 }
 
+/// Whether this is the media type of an image's configuration, and not of an artifact's.
+#[must_use]
+pub fn is_image_config(media_type: &str) -> bool {
+    matches!(media_type, OCI_CONFIG | DOCKER_CONFIG)
+}
+
 /// Whether this is the media type of an image index or a manifest list.
 #[must_use]
 pub fn is_index(media_type: &str) -> bool {

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 
 use crate::content::ErrorKind;
+use crate::printable::excerpt;
 use crate::protocol::{ErrorBody, ErrorCode, ErrorEntry};
 
 use super::Error;
 
 /// How many of a registry's errors are repeated.
 const MAX_ENTRIES: usize = 3;
-/// How many characters of each are.
-const MAX_CHARACTERS: usize = 300;
 
 /// An answer with a status that is not the one of success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ impl Refusal {
     /// Reads the beginning of a body, which may be cut off, as what the registry says.
     pub(super) fn new(request: &str, status: StatusCode, media_type: &str, body: &Bytes, foreign: bool) -> Self {
         let entries = serde_json::from_slice::<ErrorBody>(body).map(|body| body.errors);
-        let junk = (entries.is_err() && !body.is_empty()).then(|| clean(media_type));
+        let junk = (entries.is_err() && !body.is_empty()).then(|| excerpt(media_type));
         let mut refusal = Self {
             request: request.to_owned(),
             status,
@@ -105,7 +104,7 @@ pub(super) const NOT_A_REGISTRY: &str = "is this a registry? is there a proxy be
 pub(super) fn not_an_answer(request: &str, media_type: &str) -> Error {
     Error::Answer {
         request: request.to_owned(),
-        what: format!("not a registry's answer ({})", clean(media_type)),
+        what: format!("not a registry's answer ({})", excerpt(media_type)),
         hint: Some(NOT_A_REGISTRY.to_owned()),
     }
 }
@@ -124,21 +123,13 @@ impl fmt::Display for Refusal {
         for (at, entry) in self.entries.iter().take(MAX_ENTRIES).enumerate() {
             let separator = if at == 0 { ": " } else { "; " };
             let message = if entry.message.is_empty() { entry.code.message() } else { &entry.message };
-            write!(f, "{separator}{}: {}", clean(entry.code.as_str()), clean(message))?;
+            write!(f, "{separator}{}: {}", excerpt(entry.code.as_str()), excerpt(message))?;
         }
         match &self.junk {
             Some(media_type) => write!(f, ": not a registry's answer ({media_type})"),
             None => Ok(()),
         }
     }
-}
-
-/// Text from elsewhere, fit for a terminal: in one line, not too long, and with nothing that steers it.
-fn clean(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().filter(|c| !steers(*c)).take(MAX_CHARACTERS).collect()
 }
 
 #[cfg(test)]
@@ -186,7 +177,6 @@ mod tests {
             "application/json",
             r#"{"errors":[{"code":"A\u001b[2J","message":"one\ntwo\u001b]0;x\u0007\u202ethree"}]}"#,
         );
-        assert!(said.to_string().ends_with(": A[2J: onetwo]0;xthree"), "{said}");
-        assert_eq!(clean(&"a".repeat(1000)).len(), MAX_CHARACTERS);
+        assert!(said.to_string().ends_with(r": A\u{1b}[2J: one\ntwo\u{1b}]0;x\u{7}\u{202e}three"), "{said}");
     }
 }

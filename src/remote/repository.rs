@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::Method;
 
-use crate::content::{self, ErrorKind, Open, OpenRange, Reader, Source, Target, check_range};
+use crate::content::{self, ErrorKind, Open, OpenRange, Reader, Source, Target};
 use crate::manifest::{Descriptor, RawManifest, media_type};
 use crate::protocol::Scope;
 use crate::reference::{Identifier, Repository, Tag};
@@ -62,13 +62,7 @@ impl Open for RemoteRepository {
 
 #[async_trait]
 impl OpenRange for RemoteRepository {
-    async fn read_range_unverified(
-        &self,
-        descriptor: &Descriptor,
-        offset: u64,
-        length: u64,
-    ) -> Result<Bytes, content::Error> {
-        check_range(descriptor, offset, length)?;
+    async fn range_within(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, content::Error> {
         if length == 0 {
             return Ok(Bytes::new());
         }

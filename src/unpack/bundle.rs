@@ -11,9 +11,10 @@ use super::feed::Feed;
 use super::item::{Contents, Item, Kind, Piece};
 use super::members::Members;
 use super::view::View;
+use crate::archive::{BLOCK, padding};
 use crate::bundle::{
-    BLOCK, Cutter, Entry, EntryError, Index, IndexBuilder, IndexError, Kind as EntryKind, Links, MAX_MEMBER, Order,
-    Place, padding, read_entry,
+    Cutter, Entry, EntryError, Index, IndexBuilder, IndexError, Kind as EntryKind, Links, MAX_MEMBER, Order, Place,
+    read_entry,
 };
 use crate::digest::Digest;
 
@@ -191,7 +192,7 @@ fn check_index(feed: &mut Feed, index: &Index, builder: IndexBuilder) -> Result<
     })?;
     agree(&their_members, &our_members, |member| {
         let (from, size, tar_size) = (shown(member.first_path.as_bytes()), member.size, member.tar_size);
-        format!("a member from {from:?} of {size} bytes and {tar_size} tar bytes with digest {}", member.digest)
+        format!("a member from \"{from}\" of {size} bytes and {tar_size} tar bytes with digest {}", member.digest)
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::bundle::{EntryError, Escape, IndexError, OrderError};
 use crate::content::{self, ErrorKind};
 use crate::digest::Digest;
+use crate::printable::excerpt;
 
 /// Why an image is not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -16,13 +17,15 @@ pub enum Error {
     /// There is no single image to unpack.
     #[error("{0} is an image index, expected the manifest of one image")]
     Index(Digest),
-    /// The configuration cannot be understood.
-    #[error("config {digest} {problem}")]
-    Config {
+    /// The configuration is that of another image.
+    #[error("config {config} has {found} diff IDs, expected one for each of {expected} layers")]
+    DiffIds {
         /// The configuration.
-        digest: Digest,
-        /// What is wrong with it.
-        problem: String,
+        config: Digest,
+        /// How many layers there are.
+        expected: usize,
+        /// How many of them it names.
+        found: usize,
     },
     /// A layer is neither an archive nor a file with a name.
     #[error("layer {layer} of media type {media_type:?} is no archive, and has no title to be a file by")]
@@ -115,7 +118,8 @@ impl From<Error> for content::Error {
     }
 }
 
-/// What is wrong with a layer, or with an entry in it. Names that are not UTF-8 are shown as well as they can be.
+/// What is wrong with a layer, or with an entry in it. Names are as they are
+/// shown: [`excerpt`]s, also of such as are not UTF-8.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Bytes do not decompress, or the archive breaks off.
@@ -133,7 +137,7 @@ pub enum Fault {
         found: Digest,
     },
     /// A limit is exceeded.
-    #[error("{what} at entry {path:?}, more than the {limit} that are allowed")]
+    #[error("{what} at entry \"{path}\", more than the {limit} that are allowed")]
     Limit {
         /// What there is too much of.
         what: &'static str,
@@ -152,7 +156,7 @@ pub enum Fault {
         path: String,
     },
     /// An entry's headers are not such that every reader sees the same in them.
-    #[error("entry {path:?} {problem}")]
+    #[error("entry \"{path}\" {problem}")]
     Header {
         /// The entry.
         path: String,
@@ -160,7 +164,7 @@ pub enum Fault {
         problem: &'static str,
     },
     /// An entry's name or a link's target is not a path within the target.
-    #[error("entry {path:?} {problem}")]
+    #[error("entry \"{path}\" {problem}")]
     Name {
         /// The entry.
         path: String,
@@ -168,7 +172,7 @@ pub enum Fault {
         problem: &'static str,
     },
     /// An entry is of a type that is never unpacked.
-    #[error("entry {path:?} is {kind}, which is not unpacked")]
+    #[error("entry \"{path}\" is {kind}, which is not unpacked")]
     Type {
         /// The entry.
         path: String,
@@ -176,7 +180,7 @@ pub enum Fault {
         kind: String,
     },
     /// An entry cannot be where it says.
-    #[error("entry {path:?} {problem}: {at:?}")]
+    #[error("entry \"{path}\" {problem}: \"{at}\"")]
     Place {
         /// The entry.
         path: String,
@@ -186,10 +190,10 @@ pub enum Fault {
         at: String,
     },
     /// Two names are one to the file system.
-    #[error("entry {0:?} collides with another whose name this file system does not tell apart")]
+    #[error("entry \"{0}\" collides with another whose name this file system does not tell apart")]
     Collision(String),
     /// A file of this machine failed.
-    #[error("cannot {what} {path:?}: {source}")]
+    #[error("cannot {what} \"{path}\": {source}")]
     Local {
         /// What was tried.
         what: &'static str,
@@ -228,17 +232,12 @@ pub enum Fault {
     },
 }
 
-/// A name as it is shown to people: text, and no more of it than can be read.
+/// A name as it is shown, which need not be text.
 pub(super) fn shown(name: &[u8]) -> String {
-    const LONGEST: usize = 300;
-    let mut text = String::from_utf8_lossy(&name[..name.len().min(LONGEST)]).into_owned();
-    if name.len() > LONGEST {
-        text.push('…');
-    }
-    text
+    excerpt(&String::from_utf8_lossy(name))
 }
 
 /// Where in an archive something was noticed.
 fn place(path: &str) -> String {
-    if path.is_empty() { "at the front of the archive".to_owned() } else { format!("at or after entry {path:?}") }
+    if path.is_empty() { "at the front of the archive".to_owned() } else { format!("at or after entry \"{path}\"") }
 }

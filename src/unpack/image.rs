@@ -2,14 +2,11 @@
 
 use crate::bundle::annotation::{self, ORAS_UNPACK, TITLE};
 use crate::bundle::{Index, IndexError};
-use crate::content::Open;
+use crate::content::{Open, read_config};
 use crate::digest::Digest;
 use crate::manifest::{Annotations, Descriptor, ImageConfig, ImageManifest, Manifest, RawManifest, media_type};
 
 use super::error::Error;
-
-/// The largest configuration that is read, in bytes.
-const MAX_CONFIG_SIZE: u64 = 8 * 1024 * 1024;
 
 /// A layer, and how to read it.
 pub(super) struct Layer {
@@ -46,9 +43,9 @@ impl Image {
 /// Reads the configuration of an image, and decides how to read its layers.
 pub(super) async fn inspect(source: &dyn Open, manifest: &RawManifest) -> Result<Image, Error> {
     let Manifest::Image(image) = manifest.manifest() else { return Err(Error::Index(manifest.digest())) };
-    let is_image = matches!(&image.config.media_type[..], media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
+    let is_image = media_type::is_image_config(&image.config.media_type);
     let has_archive = image.layers.iter().any(|layer| is_archive(&layer.media_type) || is_ours(layer));
-    let config = if is_image && has_archive { Some(read_config(source, image).await?) } else { None };
+    let config = if is_image && has_archive { Some(config_of(source, image).await?) } else { None };
     let fetched = if config.is_some() { image.config.size } else { 0 };
     let mut layers = Vec::new();
     for (number, descriptor) in image.layers.iter().enumerate() {
@@ -95,19 +92,12 @@ fn is_archive(media_type: &str) -> bool {
     suffixes.iter().any(|suffix| media_type.ends_with(suffix))
 }
 
-async fn read_config(source: &dyn Open, image: &ImageManifest) -> Result<ImageConfig, Error> {
-    let digest = image.config.digest;
-    let wrong = |problem: String| Error::Config { digest, problem };
-    if image.config.size > MAX_CONFIG_SIZE {
-        let size = image.config.size;
-        return Err(wrong(format!("has {size} bytes, more than the {MAX_CONFIG_SIZE} that are allowed")));
-    }
-    let bytes = source.open(&image.config).await?.read_all().await?;
-    let config: ImageConfig =
-        serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not one of an image: {error}")))?;
+/// The configuration of an image, which has to have a diff ID for each layer.
+async fn config_of(source: &dyn Open, image: &ImageManifest) -> Result<ImageConfig, Error> {
+    let config = read_config(source, image).await?;
     let (found, expected) = (config.rootfs.diff_ids.len(), image.layers.len());
     if found != expected {
-        return Err(wrong(format!("has {found} diff IDs, expected one for each of {expected} layers")));
+        return Err(Error::DiffIds { config: image.config.digest, expected, found });
     }
     Ok(config)
 }

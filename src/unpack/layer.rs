@@ -2,7 +2,7 @@
 //!
 //! The layers of bundles are read by `bundle`, which is stricter.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder;
@@ -33,7 +33,8 @@ pub(super) fn read(
     limits: Limits,
     view: &mut View<'_>,
 ) -> Result<(), Fault> {
-    let mut archive = Archive::new(Tar::new(feed, diff_id, limits)?);
+    let tar = Tar::new(feed, diff_id, limits)?;
+    let mut archive = Archive::new(BufReader::with_capacity(BUFFER, tar));
     while let Some(item) = archive.next_item()? {
         if !within.is_empty() && !names(&item.path)?.starts_with(within) {
             let problem = "is not in the directory that the layer's title names";
@@ -41,7 +42,9 @@ pub(super) fn read(
         }
         view.apply(&item, &mut archive)?;
     }
-    let found = archive.into_inner().finish()?;
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink())?;
+    let found = rest.into_inner().diff_id.map(DiffId::finish).transpose()?;
     match (diff_id, found) {
         (Some(expected), Some(found)) if expected != found => Err(Fault::DiffId { expected, found }),
         _ => feed.finish(),
@@ -74,9 +77,6 @@ impl Contents for Whole<'_> {
 struct Tar<'a> {
     decoder: Box<dyn Read + 'a>,
     diff_id: Option<DiffId>,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
     /// How many more bytes there may be.
     left: u64,
     limit: u64,
@@ -100,47 +100,19 @@ impl<'a> Tar<'a> {
         };
         let limit = limits.bytes.saturating_add(limits.entries.saturating_mul(HEAD_PER_ENTRY));
         let diff_id = diff_id.map(|expected| DiffId::new(expected.algorithm())).transpose()?;
-        Ok(Self { decoder, diff_id, buffer: vec![0; BUFFER], start: 0, end: 0, left: limit, limit })
-    }
-
-    /// Reads what is left, and returns the diff ID, if one was asked for.
-    fn finish(mut self) -> Result<Option<Digest>, Fault> {
-        loop {
-            let length = self.fill_buf()?.len();
-            if length == 0 {
-                return Ok(self.diff_id.map(DiffId::finish).transpose()?);
-            }
-            self.consume(length);
-        }
-    }
-}
-
-impl BufRead for Tar<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            self.end = self.decoder.read(&mut self.buffer)?;
-            self.left = self.left.checked_sub(self.end as u64).ok_or_else(|| {
-                io::Error::other(format!("it decompresses to more than the {} bytes that are allowed", self.limit))
-            })?;
-            if let Some(diff_id) = &mut self.diff_id {
-                diff_id.update(&self.buffer[..self.end]);
-            }
-        }
-        Ok(&self.buffer[self.start..self.end])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.start += amount;
+        Ok(Self { decoder, diff_id, left: limit, limit })
     }
 }
 
 impl Read for Tar<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
+        let length = self.decoder.read(buffer)?;
+        self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
+            io::Error::other(format!("it decompresses to more than the {} bytes that are allowed", self.limit))
+        })?;
+        if let Some(diff_id) = &mut self.diff_id {
+            diff_id.update(&buffer[..length]);
+        }
         Ok(length)
     }
 }

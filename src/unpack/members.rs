@@ -2,7 +2,7 @@
 //!
 //! Where a member has to begin and end is for `bundle` to say; here it is only noticed.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -21,21 +21,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// Reads the tar bytes of one member until it ends, which looks like the end of a file; [`Members::begin`] goes on.
 pub(super) struct Members<'a> {
-    feed: &'a mut Feed,
-    diff_id: DiffId,
-    inflate: Decompress,
-    buffer: Vec<u8>,
-    /// What of the buffer has not been read yet.
-    start: usize,
-    end: usize,
-    /// The number of the member and where it begins in the layer.
-    member: u64,
-    offset: u64,
-    /// How many of its tar bytes have been decompressed.
-    tar_size: u64,
-    hasher: Hasher,
-    crc: Crc,
-    ended: bool,
+    tar: BufReader<Inflating<'a>>,
 }
 
 /// A member that has been read to its end.
@@ -48,24 +34,84 @@ pub(super) struct Done {
 impl<'a> Members<'a> {
     /// A reader of the members at the front of `feed`, none of which has begun, and of the diff ID that they add up to.
     pub(super) fn new(feed: &'a mut Feed, diff_id: DiffId) -> Self {
-        Self {
+        let inflating = Inflating {
             feed,
             diff_id,
             inflate: Decompress::new(false),
-            buffer: vec![0; BUFFER],
-            start: 0,
-            end: 0,
             member: 0,
             offset: 0,
             tar_size: 0,
             hasher: Hasher::new(Algorithm::Sha256),
             crc: Crc::new(),
             ended: true,
-        }
+        };
+        Self { tar: BufReader::with_capacity(BUFFER, inflating) }
     }
 
     /// Begins the next member.
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        self.tar.get_mut().begin()
+    }
+
+    /// Says that the member has been read to its end, and what it was.
+    pub(super) fn done(&mut self) -> Done {
+        self.tar.get_mut().done()
+    }
+
+    /// How many tar bytes of this member have been read.
+    pub(super) fn position(&self) -> u64 {
+        self.tar.get_ref().tar_size - self.tar.buffer().len() as u64
+    }
+
+    /// How many bytes of the layer have been read.
+    pub(super) fn layer_position(&self) -> u64 {
+        self.tar.get_ref().feed.position()
+    }
+
+    /// The diff ID of all that was read.
+    pub(super) fn finish(self) -> Result<Digest, Fault> {
+        Ok(self.tar.into_inner().diff_id.finish()?)
+    }
+
+    /// Something is wrong with this member.
+    pub(super) fn fault(&self, problem: impl Into<String>) -> Fault {
+        self.tar.get_ref().fault(problem)
+    }
+}
+
+impl BufRead for Members<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.tar.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.tar.consume(amount);
+    }
+}
+
+impl Read for Members<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tar.read(buffer)
+    }
+}
+
+/// Decompresses members, and sees to what comes out.
+struct Inflating<'a> {
+    feed: &'a mut Feed,
+    diff_id: DiffId,
+    inflate: Decompress,
+    /// The number of the member and where it begins in the layer.
+    member: u64,
+    offset: u64,
+    /// How many of its tar bytes have been decompressed.
+    tar_size: u64,
+    hasher: Hasher,
+    crc: Crc,
+    ended: bool,
+}
+
+impl Inflating<'_> {
+    fn begin(&mut self) -> Result<(), Fault> {
         self.offset = self.feed.position();
         let mut header = [0; HEADER.len()];
         self.feed.read_exact(&mut header).map_err(|error| self.broken(error))?;
@@ -79,29 +125,13 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    /// Says that the member has been read to its end, and what it was.
-    pub(super) fn done(&mut self) -> Done {
+    fn done(&mut self) -> Done {
         let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
         self.member += 1;
         Done { size: self.feed.position() - self.offset, tar_size: self.tar_size, digest: hasher.finish() }
     }
 
-    /// How many tar bytes of this member have been read.
-    pub(super) fn position(&self) -> u64 {
-        self.tar_size - (self.end - self.start) as u64
-    }
-
-    /// How many bytes of the layer have been read.
-    pub(super) fn layer_position(&self) -> u64 {
-        self.feed.position()
-    }
-
-    /// The diff ID of all that was read.
-    pub(super) fn finish(self) -> Result<Digest, Fault> {
-        Ok(self.diff_id.finish()?)
-    }
-
-    pub(super) fn fault(&self, problem: impl Into<String>) -> Fault {
+    fn fault(&self, problem: impl Into<String>) -> Fault {
         Fault::Member { member: self.member, offset: self.offset, problem: problem.into() }
     }
 
@@ -113,30 +143,29 @@ impl<'a> Members<'a> {
     }
 
     /// Decompresses until the buffer is full or the member ends.
-    fn fill(&mut self) -> Result<(), Fault> {
-        (self.start, self.end) = (0, 0);
-        while self.end < self.buffer.len() && !self.ended {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+        let mut filled = 0;
+        while filled < buffer.len() && !self.ended {
             let input = self.feed.fill_buf()?;
             if input.is_empty() {
                 return Err(self.fault("breaks off where the layer ends"));
             }
             let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
-            let status = self.inflate.decompress(input, &mut self.buffer[self.end..], FlushDecompress::None);
+            let status = self.inflate.decompress(input, &mut buffer[filled..], FlushDecompress::None);
             let (read, written) = (self.inflate.total_in() - read, self.inflate.total_out() - written);
             self.feed.consume(read as usize);
-            self.end += written as usize;
+            filled += written as usize;
             match status {
                 Ok(Status::StreamEnd) => self.ended = true,
                 Ok(_) if read + written > 0 => {}
                 Ok(_) | Err(_) => return Err(self.fault("is not valid deflate")),
             }
         }
-        self.filled()
+        self.filled(&buffer[..filled]).map(|()| filled)
     }
 
     /// Sees to what was decompressed.
-    fn filled(&mut self) -> Result<(), Fault> {
-        let bytes = &self.buffer[..self.end];
+    fn filled(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.tar_size += bytes.len() as u64;
         if self.tar_size > MAX_TAR_SIZE {
             return Err(self.fault(format!("decompresses to more than {MAX_MEMBER} bytes")));
@@ -157,25 +186,8 @@ impl<'a> Members<'a> {
     }
 }
 
-impl BufRead for Members<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start == self.end && !self.ended {
-            self.fill().map_err(io::Error::other)?;
-        }
-        Ok(&self.buffer[self.start..self.end])
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.start += amount;
-    }
-}
-
-impl Read for Members<'_> {
+impl Read for Inflating<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
+        if self.ended { Ok(0) } else { self.fill(buffer).map_err(io::Error::other) }
     }
 }

@@ -16,7 +16,6 @@ mod image;
 mod item;
 mod layer;
 mod members;
-mod pax;
 mod place;
 mod staging;
 mod view;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bndlr::bundle::{Cutter, END_OF_ARCHIVE, Entry, Index, IndexBuilder, Kind, MAX_MEMBER, Place, padding};
+use bndlr::archive::padding;
+use bndlr::bundle::{Cutter, END_OF_ARCHIVE, Entry, Index, IndexBuilder, Kind, MAX_MEMBER, Place};
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type;
 use flate2::{Compression, GzBuilder};

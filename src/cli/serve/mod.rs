@@ -94,7 +94,7 @@ impl Serve {
         }
         let address = server.address();
         // Whoever reads the address may end the program at once.
-        let interrupted = super::interrupted();
+        let interrupted = super::interrupt::interrupted();
         output.result(&address.to_string(), || json!({"address": address.to_string()}))?;
         server.run(interrupted).await;
         Ok(())

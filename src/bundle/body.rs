@@ -1,0 +1,282 @@
+//! The bodies of an index's sections: a row for each entry, and one for each member.
+
+use super::annotation::Location;
+use super::entry::{Entry, Kind};
+use super::index::{Index, IndexError, Member};
+use super::member::Place;
+use super::order::Order;
+use super::section::{self, SectionKind};
+use super::varint;
+use crate::digest::Digest;
+
+/// How many entries a layer has at most.
+pub const MAX_ENTRIES: u64 = 1_000_000;
+/// How many bytes the paths and link targets of a layer have together at most. Written after each other, they take far
+/// less: without this, a few bytes of an index could take all memory.
+pub const MAX_NAMES: u64 = 128 * 1024 * 1024;
+
+/// Makes the bodies of both sections, entry by entry and member by member.
+///
+/// Who packs writes them; who unpacks makes them again from what was found, and compares.
+#[derive(Debug, Default)]
+pub struct IndexBuilder {
+    entries: FrontCoded,
+    members: FrontCoded,
+    digests: Vec<u8>,
+    budget: Budget,
+    /// The member in which the last entry begins.
+    last_begun: u64,
+    member: u64,
+    first_path: String,
+}
+
+impl IndexBuilder {
+    /// Adds the next entry, which begins a member or continues one. It comes before its (first) member is added.
+    pub fn entry(&mut self, entry: &Entry, place: Place) {
+        if place == Place::Begins {
+            entry.path().clone_into(&mut self.first_path);
+        }
+        self.budget.take(entry);
+        self.entries.path(entry.path());
+        let out = &mut self.entries.body;
+        out.push(match entry.kind() {
+            Kind::Directory => 0,
+            Kind::File { executable: false, .. } => 1,
+            Kind::File { executable: true, .. } => 2,
+            Kind::Symlink { .. } => 3,
+        });
+        varint::write(out, self.member - self.last_begun);
+        self.last_begun = self.member;
+        match entry.kind() {
+            Kind::Directory => {}
+            Kind::File { size, .. } => varint::write(out, *size),
+            Kind::Symlink { target } => {
+                varint::write(out, target.len() as u64);
+                out.extend_from_slice(target.as_bytes());
+            }
+        }
+    }
+
+    /// Adds the next member, once every entry that begins in it has been added: how many bytes it has in the layer and
+    /// in the tar archive, and the SHA-256 digest of the latter.
+    pub fn member(&mut self, size: u64, tar_size: u64, digest: &Digest) {
+        self.members.path(&self.first_path);
+        varint::write(&mut self.members.body, size);
+        varint::write(&mut self.members.body, tar_size);
+        self.digests.extend_from_slice(digest.as_bytes());
+        self.member += 1;
+    }
+
+    /// The bodies of the entry list and of the member table.
+    #[must_use]
+    pub fn bodies(self) -> (Vec<u8>, Vec<u8>) {
+        let entries = self.entries.finish();
+        let mut members = self.members.finish();
+        members.extend_from_slice(&self.digests);
+        (entries, members)
+    }
+
+    /// The bytes that follow the last member in the layer, which is `offset` bytes long so far, and where they lie.
+    ///
+    /// # Errors
+    /// When there are too many entries for a section.
+    pub fn finish(self, offset: u64) -> Result<(Vec<u8>, Index), IndexError> {
+        self.budget.check()?;
+        let (entries, members) = self.bodies();
+        let mut bytes = section::write(SectionKind::Entries, &entries)?;
+        let entries = locate(offset, &bytes);
+        let table = section::write(SectionKind::Members, &members)?;
+        let members = locate(offset + entries.length, &table);
+        bytes.extend_from_slice(&table);
+        Ok((bytes, Index { entries, members }))
+    }
+}
+
+fn locate(offset: u64, bytes: &[u8]) -> Location {
+    Location { offset, length: bytes.len() as u64, digest: Digest::sha256(bytes) }
+}
+
+/// How much the entries of a layer take when they are in memory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    entries: u64,
+    names: u64,
+}
+
+impl Budget {
+    fn take(&mut self, entry: &Entry) {
+        let target = match entry.kind() {
+            Kind::Symlink { target } => target.len(),
+            Kind::Directory | Kind::File { .. } => 0,
+        };
+        self.entries += 1;
+        self.names += (entry.path().len() + target) as u64;
+    }
+
+    fn check(self) -> Result<(), IndexError> {
+        if self.entries > MAX_ENTRIES || self.names > MAX_NAMES { Err(IndexError::TooMany) } else { Ok(()) }
+    }
+}
+
+/// A sequence of rows that each begin with a path, of which only what differs from the path before is written.
+#[derive(Debug, Default)]
+struct FrontCoded {
+    rows: u64,
+    previous: String,
+    body: Vec<u8>,
+}
+
+impl FrontCoded {
+    fn path(&mut self, path: &str) {
+        let shared = shared(&self.previous, path);
+        varint::write(&mut self.body, shared as u64);
+        varint::write(&mut self.body, (path.len() - shared) as u64);
+        self.body.extend_from_slice(&path.as_bytes()[shared..]);
+        path.clone_into(&mut self.previous);
+        self.rows += 1;
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.body.len() + 10);
+        varint::write(&mut body, self.rows);
+        body.extend_from_slice(&self.body);
+        body
+    }
+}
+
+/// How many bytes two paths have in common at their front.
+fn shared(a: &str, b: &str) -> usize {
+    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
+}
+
+/// Takes a path from the front of a row.
+fn take_path(input: &mut &[u8], previous: &str) -> Option<String> {
+    let kept = usize::try_from(varint::read(input)?).ok()?;
+    let suffix = take_bytes(input)?;
+    let mut path = previous.as_bytes().get(..kept)?.to_vec();
+    path.extend_from_slice(suffix);
+    let path = String::from_utf8(path).ok()?;
+    // There is one way to write a path after another.
+    (shared(previous, &path) == kept).then_some(path)
+}
+
+fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(varint::read(input)?).ok()?;
+    let (bytes, rest) = input.split_at_checked(length)?;
+    *input = rest;
+    Some(bytes)
+}
+
+/// The entries of a body, and the number of the member in which each begins.
+pub(super) fn decode_entries(body: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
+    let broken = || IndexError::Body(SectionKind::Entries);
+    let mut input = body;
+    let rows = varint::read(&mut input).ok_or_else(broken)?;
+    let mut entries = Vec::new();
+    let mut order = Order::default();
+    let mut budget = Budget::default();
+    let mut path = String::new();
+    let mut member = 0_u64;
+    for _ in 0..rows {
+        path = take_path(&mut input, &path).ok_or_else(broken)?;
+        let (kind, step) = take_kind(&mut input).ok_or_else(broken)?;
+        let entry = Entry::new(path.clone(), kind)?;
+        order.next(&entry)?;
+        budget.take(&entry);
+        budget.check()?;
+        member = member.checked_add(step).ok_or_else(broken)?;
+        entries.push((entry, member));
+    }
+    if input.is_empty() { Ok(entries) } else { Err(broken()) }
+}
+
+fn take_kind(input: &mut &[u8]) -> Option<(Kind, u64)> {
+    let (&kind, rest) = input.split_first()?;
+    *input = rest;
+    let step = varint::read(input)?;
+    let kind = match kind {
+        0 => Kind::Directory,
+        1 | 2 => Kind::File { size: varint::read(input)?, executable: kind == 2 },
+        3 => Kind::Symlink { target: String::from_utf8(take_bytes(input)?.to_vec()).ok()? },
+        _ => return None,
+    };
+    Some((kind, step))
+}
+
+/// The members of a body.
+pub(super) fn decode_members(body: &[u8]) -> Result<Vec<Member>, IndexError> {
+    let decode = || {
+        let mut input = body;
+        let rows = varint::read(&mut input)?;
+        let mut members = Vec::new();
+        let mut path = String::new();
+        for _ in 0..rows {
+            path = take_path(&mut input, &path)?;
+            let (size, tar_size) = (varint::read(&mut input)?, varint::read(&mut input)?);
+            members.push(Member { size, tar_size, digest: Digest::from_sha256([0; 32]), first_path: path.clone() });
+        }
+        let (digests, rest) = input.as_chunks::<32>();
+        if digests.len() != members.len() || !rest.is_empty() {
+            return None;
+        }
+        for (member, digest) in members.iter_mut().zip(digests) {
+            member.digest = Digest::from_sha256(*digest);
+        }
+        Some(members)
+    };
+    decode().ok_or(IndexError::Body(SectionKind::Members))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::index::tests::sample;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_body_that_breaks_off_anywhere_is_refused() {
+        let (entries, members) = sample().2.bodies();
+        for length in 0..entries.len() {
+            assert!(decode_entries(&entries[..length]).is_err());
+        }
+        for length in 0..members.len() {
+            assert!(decode_members(&members[..length]).is_err());
+        }
+        assert!(decode_entries(&[&entries[..], &[0]].concat()).is_err());
+        assert!(decode_members(&[&members[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn a_few_bytes_of_index_do_not_take_all_memory() {
+        let mut body = Vec::new();
+        let rows = 40_000;
+        varint::write(&mut body, rows);
+        let parent = format!("d{}", "/d".repeat(2000));
+        for row in 0..rows {
+            let name = format!("{row:08}");
+            let suffix = if row == 0 { format!("{parent}/{name}") } else { name };
+            varint::write(&mut body, if row == 0 { 0 } else { parent.len() as u64 + 1 });
+            varint::write(&mut body, suffix.len() as u64);
+            body.extend_from_slice(suffix.as_bytes());
+            body.extend_from_slice(&[1, 0, 0]);
+        }
+        // Whatever is wrong with it first, it is not read to its end.
+        assert!(decode_entries(&body).is_err());
+
+        let mut budget = Budget { entries: MAX_ENTRIES - 1, names: 0 };
+        let entry = Entry::new("f", Kind::Directory).unwrap();
+        budget.take(&entry);
+        budget.check().unwrap();
+        budget.take(&entry);
+        assert!(matches!(budget.check(), Err(IndexError::TooMany)));
+        assert!(matches!(Budget { entries: 1, names: MAX_NAMES + 1 }.check(), Err(IndexError::TooMany)));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(bytes: Vec<u8>) {
+            let _ = decode_entries(&bytes);
+            let _ = decode_members(&bytes);
+        }
+    }
+}
