@@ -7,12 +7,13 @@
 //! what two of them need lives to their left.
 //!
 //! ```text
-//! digest, reference -> manifest -> protocol -> content -> bundle
+//! text, digest, reference -> manifest -> protocol -> content -> bundle
 //!     -> {pack, unpack, layout, remote, server} -> cli
 //! ```
 //!
 //! | room | what it is for |
 //! |---|---|
+//! | [`text`] | text for people: numbers of bytes, and what strangers wrote |
 //! | [`digest`] | digests, and the verifier that holds bytes against them |
 //! | [`reference`](mod@reference) | references, parsed once and valid ever after |
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
@@ -37,4 +38,5 @@ pub mod protocol;
 pub mod reference;
 pub mod remote;
 pub mod server;
+pub mod text;
 pub mod unpack;

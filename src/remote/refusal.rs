@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 
 use crate::content::ErrorKind;
 use crate::protocol::{ErrorBody, ErrorCode, ErrorEntry};
+use crate::text::is_unseen;
 
 use super::Error;
 
@@ -135,10 +136,7 @@ impl fmt::Display for Refusal {
 
 /// Text from elsewhere, fit for a terminal: in one line, not too long, and with nothing that steers it.
 fn clean(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().filter(|c| !steers(*c)).take(MAX_CHARACTERS).collect()
+    text.chars().filter(|c| !is_unseen(*c)).take(MAX_CHARACTERS).collect()
 }
 
 #[cfg(test)]
