@@ -125,7 +125,18 @@ impl Index {
     /// # Errors
     /// When the bytes have another digest, or are not a list of entries in order.
     pub fn decode_entries(&self, bytes: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
-        decode_entries(&verified(SectionKind::Entries, &self.entries, bytes)?)
+        let mut entries = Vec::new();
+        self.visit_entries(bytes, |entry, member| entries.push((entry, member)))?;
+        Ok(entries)
+    }
+
+    /// The same, one by one, for those who do not need them all. What `visit` has seen counts for nothing when this
+    /// fails.
+    ///
+    /// # Errors
+    /// Those of [`Index::decode_entries`].
+    pub fn visit_entries(&self, bytes: &[u8], visit: impl FnMut(Entry, u64)) -> Result<(), IndexError> {
+        visit_entries(&verified(SectionKind::Entries, &self.entries, bytes)?, visit)
     }
 
     /// The members, which fill the layer from its first byte to the index, from the bytes at [`Index::members`].
@@ -302,12 +313,11 @@ fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(bytes)
 }
 
-/// The entries of a body, and the number of the member in which each begins.
-fn decode_entries(body: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
+/// Shows the entries of a body, and the number of the member in which each begins.
+fn visit_entries(body: &[u8], mut visit: impl FnMut(Entry, u64)) -> Result<(), IndexError> {
     let broken = || IndexError::Body(SectionKind::Entries);
     let mut input = body;
     let rows = varint::read(&mut input).ok_or_else(broken)?;
-    let mut entries = Vec::new();
     let mut order = Order::default();
     let mut budget = Budget::default();
     let mut path = String::new();
@@ -320,9 +330,9 @@ fn decode_entries(body: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
         budget.take(&entry);
         budget.check()?;
         member = member.checked_add(step).ok_or_else(broken)?;
-        entries.push((entry, member));
+        visit(entry, member);
     }
-    if input.is_empty() { Ok(entries) } else { Err(broken()) }
+    if input.is_empty() { Ok(()) } else { Err(broken()) }
 }
 
 fn take_kind(input: &mut &[u8]) -> Option<(Kind, u64)> {
@@ -366,6 +376,10 @@ fn decode_members(body: &[u8]) -> Result<Vec<Member>, IndexError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn decode_entries(body: &[u8]) -> Result<(), IndexError> {
+        visit_entries(body, |_, _| ())
+    }
 
     fn sample() -> (Vec<(Entry, u64)>, Vec<Member>, IndexBuilder) {
         let entry = |path: &str, kind| Entry::new(path, kind).unwrap();

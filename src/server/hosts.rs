@@ -11,6 +11,12 @@ use super::answer::{Problem, Result};
 use crate::protocol::ErrorCode;
 use crate::reference::Registry;
 
+/// What a request says that this registry is called, if that is a host at all.
+pub(super) fn named(uri: &Uri, headers: &HeaderMap) -> Option<Registry> {
+    let host = uri.authority().map(http::uri::Authority::as_str);
+    host.or_else(|| headers.get(HOST)?.to_str().ok())?.parse().ok()
+}
+
 /// The hosts that requests may be for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hosts {
