@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use super::access::Access;
 use super::answer::{self, Body, Problem, Result};
 use super::auth::{Auth, Caller, TOKEN_PATH};
-use super::hosts::Hosts;
+use super::hosts::{self, Hosts};
 use super::limits::Limits;
 use super::metrics;
 use super::operations::Operations;
@@ -113,6 +113,7 @@ impl Registry {
         let endpoint = metrics::endpoint_label(parts.uri.path());
         let access = Access::begin(&parts, endpoint, Arc::clone(&self.operations.metrics));
         let checked = hosts.check(&parts.uri, &parts.headers);
+        let checked = checked.and_then(|()| hosts::check_origin(&parts.method, &parts.uri, &parts.headers));
         let request = Request::new(parts.headers, parts.uri.query().unwrap_or_default());
         let mut body = request::Body::new(body, &self.operations);
         let result = match checked {

@@ -5,10 +5,11 @@ use std::process::{Command, Output};
 use std::{fs, time::Duration};
 
 use bndlr::pack::PackOptions;
+use bndlr::server::{Registry, Server};
 use tempfile::TempDir;
 
 use crate::embedded::Embedded;
-use crate::{MANIFESTS, pack, page, peer, push};
+use crate::{MANIFESTS, pack, page, peer, push_to};
 
 /// How wide a phone is, in CSS pixels.
 const PHONE: u32 = 360;
@@ -42,10 +43,28 @@ impl Chromium {
         assert!(output.status.success(), "{output:?}");
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     }
+
+    /// How wide a page is on a phone whose window it fills, with everything in it open, and how wide that is. The page
+    /// allows no script and no frame, so a copy of it is measured.
+    async fn widths(&self, html: &str) -> (u32, u32) {
+        let copy = html.replace('&', "&amp;").replace('"', "&quot;");
+        let script = "const root = f.contentDocument.documentElement;\
+             for (const e of root.querySelectorAll('details')) e.open = true;\
+             document.title = 'measured ' + root.scrollWidth + ' ' + root.clientWidth;";
+        let frame = format!(
+            "<iframe id=f style='width:{PHONE}px;height:600px;border:0' srcdoc=\"{copy}\" onload=\"{script}\"></iframe>"
+        );
+        let path = self.home.path().join("phone.html");
+        fs::write(&path, format!("<!DOCTYPE html><meta charset=utf-8><title></title>{frame}")).unwrap();
+        let (dom, log) = self.dom(&format!("file://{}", path.display())).await;
+        let measured = dom.split("<title>measured ").nth(1).unwrap_or_else(|| panic!("{dom} {log}"));
+        let (width, window) = measured.split('<').next().unwrap().split_once(' ').unwrap();
+        (width.parse().unwrap(), window.parse().unwrap())
+    }
 }
 
-async fn registry() -> Embedded {
-    let registry = Embedded::in_memory().await;
+/// A bundle with two tags.
+async fn fill(address: &str) {
     let mut options = PackOptions::default();
     for (key, value) in [
         ("org.opencontainers.image.source", "https://git.example/team/manifests"),
@@ -55,8 +74,13 @@ async fn registry() -> Embedded {
     }
     let bundle = pack(Path::new(MANIFESTS), &options);
     for tag in ["latest", "v1.2.0"] {
-        push(&registry, &bundle, &format!("team/manifests:{tag}")).await;
+        push_to(address, &bundle, &format!("team/manifests:{tag}")).await;
     }
+}
+
+async fn registry() -> Embedded {
+    let registry = Embedded::in_memory().await;
+    fill(&registry.address()).await;
     registry
 }
 
@@ -92,37 +116,27 @@ async fn on_a_phone_nothing_is_wider_than_the_window() {
     assert!(width > PHONE, "{width}");
 }
 
-impl Chromium {
-    /// How wide a page is on a phone whose window it fills, with everything in it open, and how wide that is. The page
-    /// allows no script and no frame, so a copy of it is measured.
-    async fn widths(&self, html: &str) -> (u32, u32) {
-        let copy = html.replace('&', "&amp;").replace('"', "&quot;");
-        let script = "const root = f.contentDocument.documentElement;\
-             for (const e of root.querySelectorAll('details')) e.open = true;\
-             document.title = 'measured ' + root.scrollWidth + ' ' + root.clientWidth;";
-        let frame = format!(
-            "<iframe id=f style='width:{PHONE}px;height:600px;border:0' srcdoc=\"{copy}\" onload=\"{script}\"></iframe>"
-        );
-        let path = self.home.path().join("phone.html");
-        fs::write(&path, format!("<!DOCTYPE html><meta charset=utf-8><title></title>{frame}")).unwrap();
-        let (dom, log) = self.dom(&format!("file://{}", path.display())).await;
-        let measured = dom.split("<title>measured ").nth(1).unwrap_or_else(|| panic!("{dom} {log}"));
-        let (width, window) = measured.split('<').next().unwrap().split_once(' ').unwrap();
-        (width.parse().unwrap(), window.parse().unwrap())
-    }
-}
-
-/// The pictures in `docs/`, made again with `BNDLR_SCREENSHOTS=docs cargo test --test server_page`.
+/// The pictures in `docs/`. `BNDLR_SCREENSHOTS=docs cargo test --test server_page pictures` makes them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pictures_in_the_docs_can_be_made_again() {
     let Some(chromium) = Chromium::find() else { return };
-    let registry = registry().await;
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), Registry::in_memory()).await.unwrap();
+    let registry = server.allow_host("registry.example").spawn();
+    fill(&registry.address().to_string()).await;
+    let resolve = format!("--host-resolver-rules=MAP registry.example {}", registry.address());
     let target = std::env::var_os("BNDLR_SCREENSHOTS").map_or_else(|| chromium.home.path().to_owned(), PathBuf::from);
-    for (name, size) in [("page-wide.png", "1100,1240"), ("page-phone.png", "500,1240")] {
+    for (name, size, scheme) in [("page.png", "1000,1245", "1"), ("page-phone.png", "390,1000", "0")] {
         let picture = fs::canonicalize(&target).unwrap().join(name);
-        let url = format!("http://{}/r/team/manifests:v1.2.0", registry.address());
-        let arguments = [&format!("--screenshot={}", picture.display()), &format!("--window-size={size}"), &url];
-        let output = chromium.run(&arguments.map(String::as_str)).await;
+        let output = chromium
+            .run(&[
+                &format!("--screenshot={}", picture.display()),
+                &format!("--window-size={size}"),
+                // Dark is 0, and light is 1.
+                &format!("--blink-settings=preferredColorScheme={scheme}"),
+                &resolve,
+                "http://registry.example/r/team/manifests:v1.2.0",
+            ])
+            .await;
         let bytes = fs::read(&picture).unwrap_or_else(|error| panic!("{error}: {output:?}"));
         assert!(bytes.starts_with(b"\x89PNG") && bytes.len() < 150_000, "{} bytes", bytes.len());
     }

@@ -118,6 +118,7 @@ async fn an_index_that_is_not_what_it_says_is_not_shown() {
         Descriptor { annotations, ..Descriptor::of(OCI_LAYER_GZIP, bytes) }
     };
     let lie = Digest::sha256(&bytes[..10]);
+    let why = |key| if key == "dev.bndlr.format" { "is not known here" } else { "list of files is damaged" };
     for (number, (bytes, key, value)) in [
         (damaged_at(offset + 40), "dev.bndlr.index.entries", &*entries),
         (bytes.clone(), "dev.bndlr.index.entries", &format!("{range}@{lie}")),
@@ -133,7 +134,7 @@ async fn an_index_that_is_not_what_it_says_is_not_shown() {
         registry.push_blob(&name, &bytes).await;
         push_layers(&registry, &name, &[serde_json::to_value(with(&bytes, key, value)).unwrap()]).await;
         let text = text_of(&page(&registry, &format!("/r/{name}:v1")).await);
-        assert!(text.contains("list of files is damaged"), "{key}={value}: {text}");
+        assert!(text.contains(why(key)), "{key}={value}: {text}");
         assert!(!text.contains("config.yaml"), "{text}");
     }
 }

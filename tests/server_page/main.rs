@@ -43,7 +43,11 @@ fn pack(directory: &Path, options: &PackOptions) -> Bundle {
 
 /// Pushes what bndlr makes of a directory, as `name:tag`.
 async fn push(registry: &Embedded, bundle: &Bundle, reference: &str) -> Digest {
-    let reference: Reference = format!("{}/{reference}", registry.address()).parse().unwrap();
+    push_to(&registry.address(), bundle, reference).await
+}
+
+async fn push_to(address: &str, bundle: &Bundle, reference: &str) -> Digest {
+    let reference: Reference = format!("{address}/{reference}").parse().unwrap();
     let repository = Client::new(ClientOptions::default()).unwrap().repository(&reference.repository).unwrap();
     let (digest, tags) = (bundle.raw_manifest().digest(), [reference.tag().unwrap().clone()]);
     copy(bundle, &digest.into(), &repository, &tags, &CopyOptions::default()).await.unwrap();

@@ -75,6 +75,7 @@ impl Files {
         let descriptor = &image.layers[layer];
         let list = match Index::of_layer(&annotations((layer, descriptor)), descriptor.size) {
             Ok(Some(index)) => read(visit, name, descriptor, index, from).await?,
+            Err(IndexError::Format(_)) => List::Unread("The format of this bundle is not known here."),
             Ok(None) | Err(_) => List::Unread(DAMAGED),
         };
         Ok(Some(Self { name: name.clone(), digest, layer, layers, from, list }))

@@ -100,7 +100,7 @@ impl Shelf<'_> {
                 (commands::pull(host, self.name, self.identifier, self.kind))
                 @if *self.identifier != digest {
                     details {
-                        summary { "The same by digest, whatever the tag points to later" }
+                        summary { "The same by digest" }
                         (commands::pull(host, self.name, &digest, self.kind))
                     }
                 }
