@@ -100,6 +100,18 @@ async fn what_may_not_be_seen_looks_like_what_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_host_cannot_use_what_a_browser_remembers() {
+    let registry = registry(Rules::for_users()).await;
+    for (origin, status) in
+        [("https://evil.test", 403), ("null", 403), (&*format!("http://{}", registry.address()), 202)]
+    {
+        let request = registry.request(Method::POST, "/v2/team/app/blobs/uploads/").basic_auth("alice", Some("alice"));
+        let request = request.header("host", registry.address()).header("origin", origin);
+        assert_eq!(request.send().await.unwrap().status(), status, "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn without_passwords_nobody_is_asked() {
     let registry = Embedded::in_memory().await;
     for path in ["/", "/?login"] {
