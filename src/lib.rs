@@ -7,13 +7,13 @@
 //! what two of them need lives to their left.
 //!
 //! ```text
-//! printable, digest, reference -> manifest -> protocol -> content -> archive -> bundle
+//! text, digest, reference -> manifest -> protocol -> content -> archive -> bundle
 //!     -> {pack, unpack, layout, remote, server} -> cli
 //! ```
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`printable`] | text that somebody else wrote, fit to be shown to a person |
+//! | [`text`] | text for people: numbers of bytes, and what strangers wrote |
 //! | [`digest`] | digests, and the verifier that holds bytes against them |
 //! | [`reference`](mod@reference) | references, parsed once and valid ever after |
 //! | [`manifest`] | descriptors, media types, manifests whose bytes are kept verbatim, canonical JSON |
@@ -36,9 +36,9 @@ pub mod digest;
 pub mod layout;
 pub mod manifest;
 pub mod pack;
-pub mod printable;
 pub mod protocol;
 pub mod reference;
 pub mod remote;
 pub mod server;
+pub mod text;
 pub mod unpack;

@@ -2,7 +2,8 @@
 
 mod program;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
 use program::{BNDLR, Desk, Ran, signal};
@@ -139,6 +140,20 @@ fn an_address_that_others_reach_is_taken_with_passwords() {
     let reference = format!("127.0.0.1:{port}/any:v1");
     assert_eq!(push(&desk, &reference, "").code, Some(4));
     push(&desk, &reference, "-u bob -p bob-secret").ok();
+}
+
+#[test]
+fn a_browser_is_shown_a_page_unless_there_is_to_be_none() {
+    let desk = desk();
+    for (flag, expected) in [("", "HTTP/1.1 200 "), ("--no-ui", "HTTP/1.1 404 ")] {
+        let registry = Serve::start(&desk, flag);
+        let mut stream = TcpStream::connect(&registry.address).unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(expected), "{flag}: {answer}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, from left to right. One may import what stands before its own row, and nothing of its row.
 const ORDER: &[&[&str]] = &[
-    &["printable"],
+    &["text"],
     &["digest"],
     &["reference"],
     &["manifest"],

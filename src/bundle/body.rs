@@ -167,12 +167,11 @@ fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(bytes)
 }
 
-/// The entries of a body, and the number of the member in which each begins.
-pub(super) fn decode_entries(body: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
+/// Shows the entries of a body, and the number of the member in which each begins.
+pub(super) fn visit_entries(body: &[u8], mut visit: impl FnMut(Entry, u64)) -> Result<(), IndexError> {
     let broken = || IndexError::Body(SectionKind::Entries);
     let mut input = body;
     let rows = varint::read(&mut input).ok_or_else(broken)?;
-    let mut entries = Vec::new();
     let mut order = Order::default();
     let mut budget = Budget::default();
     let mut path = String::new();
@@ -185,9 +184,9 @@ pub(super) fn decode_entries(body: &[u8]) -> Result<Vec<(Entry, u64)>, IndexErro
         budget.take(&entry);
         budget.check()?;
         member = member.checked_add(step).ok_or_else(broken)?;
-        entries.push((entry, member));
+        visit(entry, member);
     }
-    if input.is_empty() { Ok(entries) } else { Err(broken()) }
+    if input.is_empty() { Ok(()) } else { Err(broken()) }
 }
 
 fn take_kind(input: &mut &[u8]) -> Option<(Kind, u64)> {
@@ -232,6 +231,10 @@ mod tests {
     use super::*;
     use crate::bundle::index::tests::sample;
     use proptest::prelude::*;
+
+    fn decode_entries(body: &[u8]) -> Result<(), IndexError> {
+        visit_entries(body, |_, _| ())
+    }
 
     #[test]
     fn a_body_that_breaks_off_anywhere_is_refused() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::annotation::{self, InvalidLocation, Location};
-use super::body::{MAX_ENTRIES, MAX_NAMES, decode_entries, decode_members};
+use super::body::{MAX_ENTRIES, MAX_NAMES, decode_members, visit_entries};
 use super::entry::{Entry, EntryError};
 use super::order::OrderError;
 use super::section::{MAX_SECTION_SIZE, SectionError, SectionKind, read_section};
@@ -119,7 +119,18 @@ impl Index {
     /// # Errors
     /// When the bytes have another digest, or are not a list of entries in order.
     pub fn decode_entries(&self, bytes: &[u8]) -> Result<Vec<(Entry, u64)>, IndexError> {
-        decode_entries(&verified(SectionKind::Entries, &self.entries, bytes)?)
+        let mut entries = Vec::new();
+        self.visit_entries(bytes, |entry, member| entries.push((entry, member)))?;
+        Ok(entries)
+    }
+
+    /// The same, one by one, for those who do not need them all. What `visit` has seen counts for nothing when this
+    /// fails.
+    ///
+    /// # Errors
+    /// Those of [`Index::decode_entries`].
+    pub fn visit_entries(&self, bytes: &[u8], visit: impl FnMut(Entry, u64)) -> Result<(), IndexError> {
+        visit_entries(&verified(SectionKind::Entries, &self.entries, bytes)?, visit)
     }
 
     /// The members, which fill the layer from its first byte to the index, from the bytes at [`Index::members`].

@@ -10,7 +10,7 @@ use super::location::Location;
 use super::output::{Output, size, write_bytes};
 use crate::content::read_config;
 use crate::manifest::{Annotations, Descriptor, ImageConfig, ImageManifest, Manifest, RawManifest, media_type};
-use crate::printable::printable;
+use crate::text::printable;
 
 /// Show what a digest contains: manifest, configuration, layers, sizes, annotations
 #[derive(Debug, clap::Args)]

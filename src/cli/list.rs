@@ -14,7 +14,7 @@ use super::output::Output;
 use crate::bundle::{Entry, Index, Kind, annotation};
 use crate::content;
 use crate::manifest::{ImageConfig, Manifest, Platform, RawManifest, media_type};
-use crate::printable::printable;
+use crate::text::printable;
 use crate::unpack::{Limits, Listed, ListedKind, UnpackOptions, list};
 
 /// List the files of a bundle, or of any image

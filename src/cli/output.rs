@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 
 use super::error::{Error, Exit};
-use crate::printable::printable;
+pub(super) use crate::text::{count, printable, size};
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -79,52 +79,5 @@ pub(super) fn write_bytes(bytes: &[u8]) -> Result<(), Error> {
             Err(Error::new(Exit::Local, format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
-    }
-}
-
-/// A number of bytes for people: `312 B`, `541 kB`, `5.7 MB`.
-pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut tenths = bytes / 100 + u64::from(bytes % 100 >= 50);
-    let mut unit = 0;
-    while tenths >= 9995 && unit + 1 < UNITS.len() {
-        tenths = (tenths + 500) / 1000;
-        unit += 1;
-    }
-    match tenths {
-        ..100 => format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
-        _ => format!("{} {}", (tenths + 5) / 10, UNITS[unit]),
-    }
-}
-
-/// `1 file`, `2 files`.
-pub(super) fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_three_digits_at_most() {
-        for (bytes, expected) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (9_949, "9.9 kB"),
-            (9_950, "10 kB"),
-            (541_300, "541 kB"),
-            (999_449, "999 kB"),
-            (999_500, "1.0 MB"),
-            (5_700_000, "5.7 MB"),
-            (1_073_741_824, "1.1 GB"),
-            (u64::MAX, "18447 PB"),
-        ] {
-            assert_eq!(size(bytes), expected, "{bytes}");
-        }
     }
 }

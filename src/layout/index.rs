@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::error::Error;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, RawManifest, media_type, to_canonical_json};
-use crate::printable::excerpt;
 use crate::reference::Tag;
+use crate::text::excerpt;
 
 /// The largest `index.json` that is read or written, in bytes: as large as any manifest may be.
 pub(super) const MAX_INDEX_SIZE: u64 = crate::manifest::MAX_MANIFEST_SIZE;

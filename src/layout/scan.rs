@@ -11,7 +11,7 @@ use super::error::Error;
 use super::{BLOBS, INDEX, MARKER};
 use crate::archive::{BLOCK, HeaderError, Headers, Input};
 use crate::digest::Digest;
-use crate::printable::excerpt;
+use crate::text::excerpt;
 
 /// How many entries an archive may have, extended headers among them.
 pub(super) const MAX_ENTRIES: u64 = 100_000;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use reqwest::StatusCode;
 
 use crate::content::ErrorKind;
-use crate::printable::excerpt;
 use crate::protocol::{ErrorBody, ErrorCode, ErrorEntry};
+use crate::text::excerpt;
 
 use super::Error;
 

@@ -23,7 +23,26 @@ struct Catalog<'a> {
 /// says how to go on.
 pub(super) async fn list(repositories: &Repositories, caller: &Caller, request: &Request) -> Result {
     let limit = request.page_size()?.map_or(PAGE, |n| n.min(PAGE));
-    let mut after = request.parameter("last");
+    let (names, has_more) = find(repositories, caller, request.parameter("last").as_deref(), limit).await?;
+    let content = Catalog { repositories: names.iter().map(Name::as_str).collect() };
+    // Strings are always JSON.
+    let body = serde_json::to_vec(&content).unwrap_or_default();
+    let mut response = answer::full(StatusCode::OK, "application/json", body.into());
+    if let (true, Some(last)) = (has_more, names.last()) {
+        let path = Endpoint::Catalog;
+        answer::set(&mut response, LINK, format_args!("<{path}?n={limit}&last={last}>; rel=\"next\""));
+    }
+    Ok(response)
+}
+
+/// The repositories that the caller may read, in byte order, at most `limit` after `after`; and whether there are more.
+pub(super) async fn find(
+    repositories: &Repositories,
+    caller: &Caller,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Name>, bool)> {
+    let mut after = after.map(str::to_owned);
     let mut names: Vec<Name> = Vec::new();
     // One more than is asked for says whether there are more.
     while limit > 0 && names.len() <= limit {
@@ -37,13 +56,5 @@ pub(super) async fn list(repositories: &Repositories, caller: &Caller, request: 
     }
     let has_more = names.len() > limit;
     names.truncate(limit);
-    let content = Catalog { repositories: names.iter().map(Name::as_str).collect() };
-    // Strings are always JSON.
-    let body = serde_json::to_vec(&content).unwrap_or_default();
-    let mut response = answer::full(StatusCode::OK, "application/json", body.into());
-    if let (true, Some(last)) = (has_more, names.last()) {
-        let path = Endpoint::Catalog;
-        answer::set(&mut response, LINK, format_args!("<{path}?n={limit}&last={last}>; rel=\"next\""));
-    }
-    Ok(response)
+    Ok((names, has_more))
 }

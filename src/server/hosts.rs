@@ -4,12 +4,40 @@
 //! 127.0.0.1 and then read and write as if it came from there ("DNS rebinding"), or send simple requests across origins.
 //! Both give themselves away, by `Host` and by `Origin`.
 
-use http::Uri;
 use http::header::{HOST, HeaderMap, ORIGIN};
+use http::{Method, Uri};
 
 use super::answer::{Problem, Result};
 use crate::protocol::ErrorCode;
 use crate::reference::Registry;
+
+/// What a request says that this registry is called, if that is a host at all.
+pub(super) fn named(uri: &Uri, headers: &HeaderMap) -> Option<Registry> {
+    let host = uri.authority().map(http::uri::Authority::as_str);
+    host.or_else(|| headers.get(HOST)?.to_str().ok())?.parse().ok()
+}
+
+/// Makes sure that no page of another host changes anything: a browser in which somebody has logged in sends their
+/// password with what other pages let it send, too. It then says which page that was.
+///
+/// # Errors
+/// With [`ErrorCode::Denied`], when it is one of another host.
+pub(super) fn check_origin(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<()> {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let here = named(uri, headers);
+    let is_here = |origin: &str| {
+        let page = origin.split_once("://").and_then(|(_, host)| host.parse::<Registry>().ok());
+        page.zip(here.as_ref()).is_some_and(|(page, here)| page.host().eq_ignore_ascii_case(here.host()))
+    };
+    let mut origins = headers.get_all(ORIGIN).iter().map(|origin| origin.to_str().unwrap_or_default());
+    origins.find(|origin| !is_here(origin)).map_or(Ok(()), |origin| Err(foreign(origin)))
+}
+
+fn foreign(origin: &str) -> Problem {
+    Problem::new(ErrorCode::Denied, format!("pages of {origin:?} may not use this registry"))
+}
 
 /// The hosts that requests may be for.
 #[derive(Clone, Debug, Default)]
@@ -54,12 +82,7 @@ impl Hosts {
             !self.allows(host)
         };
         let mut origins = headers.get_all(ORIGIN).iter().map(|origin| origin.to_str().unwrap_or_default());
-        match origins.find(from_elsewhere) {
-            Some(origin) => {
-                Err(Problem::new(ErrorCode::Denied, format!("pages of {origin:?} may not use this registry")))
-            }
-            None => Ok(()),
-        }
+        origins.find(from_elsewhere).map_or(Ok(()), |origin| Err(foreign(origin)))
     }
 
     fn allows(&self, host: &str) -> bool {
@@ -103,6 +126,24 @@ mod tests {
         assert!(!passes(&hosts, "/v2/", &[(HOST, "localhost"), (HOST, "evil.test")]));
         assert!(!passes(&hosts, "http://evil.test/v2/", &[(HOST, "localhost")]));
         assert!(passes(&hosts, "http://localhost/v2/", &[]));
+    }
+
+    #[test]
+    fn pages_of_other_hosts_change_nothing_anywhere() {
+        let passes = |method: &Method, origin: &str| {
+            let headers = [(HOST, "registry.test:5000"), (ORIGIN, origin)];
+            let headers = headers.map(|(name, value)| (name, value.parse().unwrap())).into_iter().collect();
+            check_origin(method, &"/v2/".parse().unwrap(), &headers).is_ok()
+        };
+        for origin in ["https://evil.test", "null", "", "https://registry.test.evil.test", "registry.test"] {
+            assert!(passes(&Method::GET, origin), "{origin}");
+            for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                assert!(!passes(&method, origin), "{method} {origin}");
+            }
+        }
+        assert!(passes(&Method::POST, "https://Registry.test"), "a proxy may have another port");
+        let headers = [(HOST, "registry.test".parse().unwrap())].into_iter().collect();
+        assert!(check_origin(&Method::POST, &"/v2/".parse().unwrap(), &headers).is_ok(), "no page at all");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,6 +157,17 @@ impl Server {
             let _ = stopped.await;
         }));
         Running { address, stop: Some(stop), task }
+    }
+}
+
+impl Registry {
+    /// Serves on a free port of loopback, in a task of its own, until what this returns is stopped or dropped: all that
+    /// a test needs. [`Server`] has the rest.
+    ///
+    /// # Errors
+    /// When the system does not let it listen.
+    pub async fn start(self) -> io::Result<Running> {
+        Ok(Server::bind((Ipv4Addr::LOCALHOST, 0).into(), self).await?.spawn())
     }
 }
 

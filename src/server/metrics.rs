@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::page;
 use crate::protocol::Endpoint;
 
 /// The upper bounds of the histogram of durations, in seconds.
@@ -146,6 +147,7 @@ pub(super) fn endpoint_label(path: &str) -> &'static str {
     match (path, Endpoint::parse(path)) {
         ("/healthz", _) => "healthz",
         ("/metrics", _) => "metrics",
+        _ if page::is_address(path) => "page",
         (_, Ok(Endpoint::Base)) => "base",
         (_, Ok(Endpoint::Blob(..))) => "blob",
         (_, Ok(Endpoint::Uploads(_))) => "uploads",

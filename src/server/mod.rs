@@ -5,6 +5,12 @@
 //! referrers depend on each other, and [`storage`] keeps what it is given. What a path or a range means is `protocol`'s;
 //! what a manifest is, `manifest`'s; who may ask for what is decided in `auth`. Nothing here is global: a process can have
 //! as many servers as it likes.
+//!
+//! A registry for a test takes a line, and the rest of this library is a client for it. This is `examples/embed.rs`:
+//!
+//! ```
+#![doc = include_str!("../../examples/embed.rs")]
+//! ```
 
 mod access;
 mod answer;
@@ -21,6 +27,7 @@ mod manifests;
 mod metrics;
 mod multipart;
 mod operations;
+mod page;
 mod referrers;
 mod registry;
 pub mod repositories;

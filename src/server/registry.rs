@@ -10,13 +10,14 @@ use http_body_util::BodyExt;
 use super::access::Access;
 use super::answer::{self, Body, Problem, Result};
 use super::auth::{Auth, Caller, TOKEN_PATH};
-use super::hosts::Hosts;
+use super::hosts::{self, Hosts};
 use super::limits::Limits;
 use super::metrics;
 use super::operations::Operations;
+use super::page::{self, Pages};
 use super::repositories::Repositories;
 use super::request::{self, Request};
-use super::storage::{BoxError, Storage};
+use super::storage::{BoxError, Memory, Storage};
 use super::{blobs, catalog, manifests, referrers, tags, uploads};
 use crate::protocol::{Endpoint, ErrorCode};
 
@@ -27,6 +28,7 @@ pub struct Registry {
     operations: Arc<Operations>,
     auth: Option<Arc<Auth>>,
     read_only: bool,
+    pages: Option<Arc<Pages>>,
 }
 
 /// A mark of requests that came over TLS, in their extensions.
@@ -40,10 +42,22 @@ impl Registry {
         Self::over(Repositories::new(Arc::new(storage)))
     }
 
+    /// A registry that keeps everything in memory, and loses it when it ends: for tests and demos.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::new(Memory::new())
+    }
+
     /// A registry of these repositories.
     #[must_use]
     pub fn over(repositories: Repositories) -> Self {
-        Self { repositories, operations: Arc::new(Operations::new(Limits::default())), auth: None, read_only: false }
+        Self {
+            repositories,
+            operations: Arc::new(Operations::new(Limits::default())),
+            auth: None,
+            read_only: false,
+            pages: Some(Arc::new(Pages::new())),
+        }
     }
 
     /// Lets clients take no more than `limits` say.
@@ -63,6 +77,13 @@ impl Registry {
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
+    }
+
+    /// Whether browsers are shown what is here: at `/`, to who asks for HTML and may pull. They are, unless this says
+    /// otherwise.
+    #[must_use]
+    pub fn page(self, shown: bool) -> Self {
+        Self { pages: shown.then(|| Arc::new(Pages::new())), ..self }
     }
 
     /// Takes manifests though what they refer to is not there, as mirrors of a part of something need it
@@ -92,6 +113,7 @@ impl Registry {
         let endpoint = metrics::endpoint_label(parts.uri.path());
         let access = Access::begin(&parts, endpoint, Arc::clone(&self.operations.metrics));
         let checked = hosts.check(&parts.uri, &parts.headers);
+        let checked = checked.and_then(|()| hosts::check_origin(&parts.method, &parts.uri, &parts.headers));
         let request = Request::new(parts.headers, parts.uri.query().unwrap_or_default());
         let mut body = request::Body::new(body, &self.operations);
         let result = match checked {
@@ -101,7 +123,10 @@ impl Registry {
             }
             Err(problem) => Err(problem),
         };
-        let response = result.unwrap_or_else(Problem::into_response);
+        let mut response = result.unwrap_or_else(Problem::into_response);
+        if self.pages.is_some() && page::has(parts.uri.path()) {
+            page::vary(&mut response);
+        }
         // Who waits for a word before sending the body gets the answer instead.
         if !request.headers.contains_key(EXPECT) {
             body.drain().await;
@@ -121,6 +146,11 @@ impl Registry {
     ) -> Result {
         if let Some(answer) = self.operations.answer(&self.repositories, method, endpoint).await {
             return answer;
+        }
+        if let Some(pages) = &self.pages
+            && page::is_wanted(method, uri.path(), &request.headers)
+        {
+            return Ok(pages.answer(&self.repositories, self.auth.as_deref(), uri, is_secure, request).await);
         }
         let caller = match &self.auth {
             None => Caller::anybody(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::bundle::{EntryError, Escape, IndexError, OrderError};
 use crate::content::{self, ErrorKind};
 use crate::digest::Digest;
-use crate::printable::excerpt;
+use crate::text::excerpt;
 
 /// Why an image is not unpacked.
 #[derive(Debug, thiserror::Error)]

@@ -82,7 +82,7 @@ async fn a_registry_that_is_read_only_takes_and_removes_nothing() {
     for (method, path) in [
         (Method::POST, "/v2/a/blobs/uploads/".to_owned()),
         (Method::POST, format!("/v2/b/blobs/uploads/?mount={layer}&from=a")),
-        (Method::GET, "/v2/a/blobs/uploads/0123456789abcdef0123456789abcdef".to_owned()),
+        (Method::GET, "/v2/a/blobs/uploads/01234567-89ab-4def-8123-456789abcdef".to_owned()),
         (Method::PUT, "/v2/a/manifests/v1".to_owned()),
         (Method::DELETE, "/v2/a/manifests/v1".to_owned()),
         (Method::DELETE, format!("/v2/a/manifests/{digest}")),
@@ -128,7 +128,7 @@ async fn what_is_not_there_is_404_with_its_code() {
         (format!("/v2/a/blobs/{missing}"), "BLOB_UNKNOWN"),
         (format!("/v2/nowhere/blobs/{missing}"), "BLOB_UNKNOWN"),
         ("/v2/nowhere/tags/list".to_owned(), "NAME_UNKNOWN"),
-        ("/v2/a/blobs/uploads/0123456789abcdef0123456789abcdef".to_owned(), "BLOB_UPLOAD_UNKNOWN"),
+        ("/v2/a/blobs/uploads/01234567-89ab-4def-8123-456789abcdef".to_owned(), "BLOB_UPLOAD_UNKNOWN"),
     ] {
         assert_refused(registry.get(&path).await, 404, code).await;
         assert_eq!(registry.head(&path).await.status(), 404, "{path}");

@@ -158,12 +158,14 @@ async fn the_last_chunk_has_its_place_too() {
 }
 
 #[tokio::test]
-async fn the_name_of_a_session_is_128_bits_that_nobody_guesses() {
+async fn the_name_of_a_session_is_a_uuid_that_nobody_guesses() {
     let registry = Embedded::in_memory().await;
     let (one, other) = (registry.begin_upload("a").await, registry.begin_upload("a").await);
     assert_ne!(one, other);
-    let digits = one.rsplit('/').next().unwrap();
-    assert!(digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{digits}");
+    let uuid = one.rsplit('/').next().unwrap();
+    assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{uuid}");
+    assert!(uuid.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit()), "{uuid}");
+    assert!(uuid[14..].starts_with('4') && uuid[19..].starts_with(['8', '9', 'a', 'b']), "version 4: {uuid}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What the registry takes: the arguments of `bndlr serve` about its contents.
+//! What the registry takes and shows: the arguments of `bndlr serve` about its contents.
 
 use clap::Args;
 
@@ -14,6 +14,9 @@ pub(super) struct Contents {
     /// Take manifests though the blobs and manifests that they refer to are missing, as a mirror may need it
     #[arg(long)]
     allow_missing_blobs: bool,
+    /// Show browsers nothing: without this, http://ADDRESS/ lists what they may pull
+    #[arg(long)]
+    no_ui: bool,
 }
 
 impl Contents {
@@ -22,6 +25,6 @@ impl Contents {
     }
 
     pub(super) fn apply(&self, registry: Registry) -> Registry {
-        registry.read_only(self.read_only).allow_missing_blobs(self.allow_missing_blobs)
+        registry.read_only(self.read_only).allow_missing_blobs(self.allow_missing_blobs).page(!self.no_ui)
     }
 }

@@ -63,6 +63,16 @@ impl Caller {
         self.0.as_ref().is_none_or(|identity| identity.may(Action::Pull, name) && identity.proves(Action::Pull, name))
     }
 
+    /// Whether nobody has said who the caller is, and somebody could.
+    pub(in crate::server) fn may_log_in(&self) -> bool {
+        self.0.as_ref().is_some_and(|identity| matches!(identity.proof, Proof::Nothing))
+    }
+
+    /// Whether there can be anything at all that the caller sees.
+    pub(in crate::server) fn sees_something(&self) -> bool {
+        self.0.as_ref().is_none_or(|identity| identity.user.is_some() || identity.rules.allow_anonymous())
+    }
+
     /// Whether the caller may do at `endpoint` what `method` does there.
     ///
     /// # Errors
@@ -171,6 +181,6 @@ impl Door {
 }
 
 /// The challenge for a user name and a password.
-pub(super) fn basic_challenge() -> String {
+pub(in crate::server) fn basic_challenge() -> String {
     "Basic realm=\"bndlr\", charset=\"UTF-8\"".to_owned()
 }

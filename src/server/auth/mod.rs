@@ -17,15 +17,16 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{AUTHORIZATION, HOST, RETRY_AFTER};
+use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderMap, Uri};
 
 use super::answer::{self, Problem};
+use super::hosts;
 use super::watched::{self, FileError, Watched};
 use crate::protocol::{ErrorCode, Secret};
 use crate::reference::Registry;
 
-pub(super) use caller::Caller;
+pub(super) use caller::{Caller, basic_challenge};
 use caller::{Door, Identity, Proof};
 use checks::{Busy, Checks, Login};
 pub use passwords::Passwords;
@@ -177,13 +178,17 @@ impl Auth {
         })
     }
 
+    /// What clients call this registry, if that was said.
+    pub(super) fn public_host(&self) -> Option<&str> {
+        self.public_url.as_ref().map(|_| &*self.tokens.service)
+    }
+
     /// The URL of [`TOKEN_PATH`] as the client can reach it.
     fn realm(&self, uri: &Uri, headers: &HeaderMap, is_secure: bool) -> Option<String> {
         if let Some(url) = &self.public_url {
             return Some(format!("{url}{TOKEN_PATH}"));
         }
-        let host = uri.authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| headers.get(HOST)?.to_str().ok())?.parse::<Registry>().ok()?;
+        let host = hosts::named(uri, headers)?;
         let scheme = if is_secure { "https" } else { "http" };
         Some(format!("{scheme}://{host}{TOKEN_PATH}"))
     }
@@ -221,6 +226,7 @@ fn basic(encoded: &str) -> Option<Login> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::HOST;
     use proptest::prelude::*;
 
     fn auth() -> Auth {

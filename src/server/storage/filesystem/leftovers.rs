@@ -43,7 +43,7 @@ fn abandoned(entry: &DirEntry, since: SystemTime) -> io::Result<Option<Metadata>
 /// Ends a session, unless somebody has come back to it.
 fn cancel(entry: &DirEntry, hashers: &Arc<Hashers>, since: SystemTime) -> Result<bool, Error> {
     let name = entry.file_name();
-    let session = name.to_str().and_then(|name| name.split('-').next()?.parse::<SessionId>().ok());
+    let session = name.to_str().and_then(|name| name.rsplit_once('-')?.0.parse::<SessionId>().ok());
     let Some(session) = session else { return Ok(false) };
     let upload = match Upload::open(Arc::clone(hashers), session, entry.path()) {
         Err(Error::UploadBusy(_) | Error::UploadUnknown(_)) => return Ok(false),
