@@ -3,14 +3,15 @@
 //! [`Server`] listens, and owns what concerns connections. [`Registry`] takes each request to the file of its resource:
 //! blobs, uploads, manifests, tags. Those say what a request means; [`repositories`] knows how blobs, manifests, tags and
 //! referrers depend on each other, and [`storage`] keeps what it is given. What a path or a range means is `protocol`'s;
-//! what a manifest is, `manifest`'s; who may ask for what is decided in `auth`. Nothing here is global: a process can have
-//! as many servers as it likes.
+//! what a manifest is, `manifest`'s; who may ask for what is decided in `auth`. What nobody needs any more, [`collect`]
+//! finds. Nothing here is global: a process can have as many servers as it likes.
 
 mod access;
 mod answer;
 mod auth;
 mod blobs;
 mod catalog;
+pub mod collect;
 mod conditions;
 mod health;
 mod hosts;
@@ -28,6 +29,7 @@ mod request;
 pub mod storage;
 mod tags;
 mod tls;
+mod upkeep;
 mod uploads;
 mod watched;
 
@@ -37,4 +39,5 @@ pub use limits::Limits;
 pub use listener::{Running, Server};
 pub use registry::Registry;
 pub use tls::Tls;
+pub use upkeep::Upkeep;
 pub use watched::{FileError, LineError};
