@@ -138,6 +138,8 @@ pub async fn collect(storage: &dyn Storage, options: &Options) -> Result<Freed, 
             }
             collection.referrers(name).await?;
             collection.blobs(&Digests::Blobs(name.clone())).await?;
+            // A storage in memory never waits for anything, and others want the thread, too.
+            tokio::task::yield_now().await;
         }
         match names.into_iter().nth(PAGE - 1) {
             Some(last) => after = Some(last),
