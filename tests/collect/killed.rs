@@ -89,12 +89,13 @@ async fn what_is_renewed_while_a_collection_looks_elsewhere_stays() {
                     "link" => Key::Blob(name("a"), digest(layer)).into(),
                     _ => Item::Content(digest(layer)),
                 },
+                Then::Renew,
             ));
             let desk = Desk::on(stage, None);
             desk.image(layer, &[]).await;
             desk.make_all_old().await;
             desk.collect(&after_an_hour()).await;
-            let (_, item) = desk.stage.meddle.clone().unwrap();
+            let (_, item, _) = desk.stage.meddle.clone().unwrap();
             assert!(desk.stage.inner.find(&item).await.unwrap().is_some(), "{item}");
             if what == "manifest" {
                 assert!(desk.has(&json).await, "with all that it needs");
@@ -114,7 +115,7 @@ async fn what_is_restored_at_the_last_moment_is_whole() {
         let list_of_lists = index(&[&list]);
         for restored in [&list_of_lists, &list, &child] {
             let mut stage = Stage::over(Arc::clone(&stage.inner));
-            stage.meddle = Some((Before::Discard, Key::Manifest(name("a"), digest(restored)).into()));
+            stage.meddle = Some((Before::Discard, Key::Manifest(name("a"), digest(restored)).into(), Then::Restore));
             let desk = Desk::on(stage, None);
             desk.image("child", &[]).await;
             desk.put("a", &list, &[]).await;
@@ -128,5 +129,45 @@ async fn what_is_restored_at_the_last_moment_is_whole() {
             }
             desk.everything().await;
         }
+    }
+}
+
+/// A manifest comes just after the collection has looked at all of them.
+#[tokio::test]
+async fn a_blob_is_looked_at_again_after_it_was_set_aside() {
+    for Desk { stage, _root, .. } in Desk::each() {
+        let json = image_manifest(b"layer");
+        let manifest = StoredManifest { media_type: OCI_MANIFEST.to_owned(), bytes: json.clone().into() };
+        let push = Then::Write(Key::Manifest(name("a"), digest(&json)), manifest.encode());
+        let mut stage = Stage::over(Arc::clone(&stage.inner));
+        stage.meddle = Some((Before::SetAside, Key::Blob(name("a"), digest("layer")).into(), push));
+        let desk = Desk::on(stage, None);
+        desk.layers("layer").await;
+        assert_eq!(desk.collect(&at_once()).await, Freed::default());
+        assert!(desk.has(&json).await);
+    }
+}
+
+/// Another collection has a manifest aside, and will find that it is alive.
+#[tokio::test]
+async fn what_is_aside_elsewhere_keeps_what_it_refers_to() {
+    for Desk { stage, _root, .. } in Desk::each() {
+        let item =
+            |layer: &[u8]| Item::from(Key::Manifest(name("a"), Digest::sha256(image_manifest(layer).as_bytes())));
+        let mut stage = Stage::over(Arc::clone(&stage.inner));
+        stage.meddle = Some((Before::Discard, item(b"dead"), Then::SetAside(item(b"live"))));
+        let desk = Desk::on(stage, None);
+        let live = desk.image("live", &["v1"]).await;
+        desk.image("dead", &[]).await;
+        assert_eq!(desk.collect(&at_once()).await.links, 1);
+        assert!(desk.has(&live).await);
+
+        let mut stage = Stage::over(Arc::clone(&desk.stage.inner));
+        let links = ["dead", "live"].map(|content| Item::from(Key::Blob(name("a"), digest(content))));
+        stage.meddle = Some((Before::Discard, links[0].clone(), Then::SetAside(links[1].clone())));
+        let desk = Desk::on(stage, None);
+        desk.blob("a", "dead").await;
+        assert_eq!(desk.collect(&at_once()).await.blobs, 1);
+        assert!(desk.has(&live).await, "the content is there though its link was aside");
     }
 }

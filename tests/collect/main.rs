@@ -21,12 +21,12 @@ use bndlr::manifest::RawManifest;
 use bndlr::manifest::media_type::{OCI_INDEX, OCI_MANIFEST};
 use bndlr::reference::{Name, Tag};
 use bndlr::server::collect::{DryRun, Freed, Options, collect};
-use bndlr::server::repositories::{Push, Repositories, TagCondition};
+use bndlr::server::repositories::{Push, Repositories, StoredManifest, TagCondition};
 use bndlr::server::storage::{Digests, Error, Filesystem, Item, Key, Memory, Round, Storage};
 use bytes::Bytes;
 use embedded::{descriptor, image_manifest};
 use futures::stream::{self, StreamExt};
-use stage::{Before, Stage};
+use stage::{Before, Stage, Then};
 use tempfile::TempDir;
 
 const ALL: usize = usize::MAX;

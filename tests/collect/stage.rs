@@ -19,14 +19,25 @@ pub enum Before {
     Discard,
 }
 
+/// What somebody else does at that moment.
+#[derive(Clone, Debug)]
+pub enum Then {
+    Renew,
+    Restore,
+    /// Another collection sets this aside.
+    SetAside(Item),
+    /// This is pushed.
+    Write(Key, Bytes),
+}
+
 pub struct Stage {
     pub inner: Arc<dyn Storage>,
     /// After so many calls, everything fails, as when the process is gone.
     pub calls: AtomicUsize,
     /// What looks a day older than it is.
     pub old: Mutex<HashSet<Item>>,
-    /// Renews or restores an item just before somebody else moves it.
-    pub meddle: Option<(Before, Item)>,
+    /// What happens just before the item is moved.
+    pub meddle: Option<(Before, Item, Then)>,
 }
 
 impl Stage {
@@ -44,15 +55,23 @@ impl Stage {
     }
 
     async fn meddle(&self, before: Before, item: &Item) {
-        if self.meddle.as_ref() != Some(&(before, item.clone())) {
+        let Some((when, which, then)) = &self.meddle else { return };
+        if (*when, which) != (before, item) {
             return;
         }
-        match before {
-            Before::SetAside => {
+        match then {
+            Then::Renew => {
                 self.old.lock().unwrap().remove(item);
                 assert!(self.inner.renew(item).await.unwrap());
             }
-            Before::Discard => assert!(self.inner.restore(item).await.unwrap()),
+            Then::Restore => assert!(self.inner.restore(item).await.unwrap()),
+            Then::SetAside(other) => {
+                let round = Round::random().unwrap();
+                self.inner.set_aside(&round, other).await.unwrap().unwrap();
+            }
+            Then::Write(key, bytes) => {
+                assert!(self.inner.write(key, bytes.clone(), Condition::Absent).await.unwrap());
+            }
         }
     }
 }
