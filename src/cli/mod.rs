@@ -6,7 +6,9 @@
 mod build;
 mod connect;
 mod deliver;
+mod duration;
 mod error;
+mod gc;
 mod inspect;
 mod interrupt;
 mod list;
@@ -18,6 +20,7 @@ mod pull;
 mod push;
 mod resolve;
 mod serve;
+mod storage;
 mod trace;
 mod version;
 
@@ -94,6 +97,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
     Serve(serve::Serve),
+    Gc(gc::Collect),
     Version(version::Version),
 }
 
@@ -120,6 +124,7 @@ impl Command {
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
             Self::Serve(serve) => serve.run(output).await,
+            Self::Gc(collect) => collect.run(output).await,
             Self::Version(version) => version.run(output),
         }
     }

@@ -1,39 +1,46 @@
 //! What is traced, as lines on stderr: with `-v` a line per request and answer, after the time; for a server its
-//! warnings, and its access log.
+//! warnings, what it has collected, and its access log.
 
 use std::fmt;
 use std::io;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::serve::AccessLog;
 
 /// The target of the events of the access log.
 const ACCESS: &str = "bndlr::access";
+/// The target of the events that say what garbage collections have done.
+const COLLECTION: &str = "bndlr::collection";
 
-/// Writes to stderr what `bndlr` itself traces, from now on: all of it, when `verbose`; else what a server warns of, and
-/// its access log.
+/// Writes to stderr what `bndlr` itself traces, from now on: all of it, when `verbose`; else what a server warns of,
+/// what it has collected, and its access log.
 pub(super) fn start(verbose: bool, access: AccessLog) {
-    let level = match (verbose, access) {
-        (true, _) => Level::DEBUG,
-        (false, AccessLog::Off) => Level::WARN,
-        (false, AccessLog::Text | AccessLog::Json) => Level::INFO,
+    let access_level = if access == AccessLog::Off { LevelFilter::OFF } else { LevelFilter::INFO };
+    // What is not wanted is not even put together.
+    let wanted = if verbose {
+        Targets::new().with_default(LevelFilter::DEBUG)
+    } else {
+        let others = [(ACCESS, access_level), (COLLECTION, LevelFilter::INFO)];
+        Targets::new().with_default(LevelFilter::WARN).with_targets(others)
     };
-    let lines = Lines { verbose, access };
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(level).event_format(lines).with_writer(io::stderr).finish();
+    let lines = Lines { access };
+    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).event_format(lines);
+    let subscriber = subscriber.with_writer(io::stderr).finish().with(wanted);
     // It fails only where another subscriber has been set, and nobody else sets one.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 /// A line for each event, and none for what libraries trace.
 struct Lines {
-    verbose: bool,
     access: AccessLog,
 }
 
@@ -43,13 +50,11 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let (target, level) = (event.metadata().target(), *event.metadata().level());
-        let is_access = target == ACCESS;
-        if is_access && self.access == AccessLog::Json {
+        let target = event.metadata().target();
+        if target == ACCESS && self.access == AccessLog::Json {
             return write_json(writer, event);
         }
-        let is_wanted = self.verbose || level <= Level::WARN || is_access;
-        if !target.starts_with("bndlr") || !is_wanted {
+        if !target.starts_with("bndlr") {
             return Ok(());
         }
         write!(writer, "{} ", jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S"))?;

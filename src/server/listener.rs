@@ -23,6 +23,7 @@ use super::hosts::Hosts;
 use super::idle::{Busy, Idle};
 use super::registry::{Registry, Secure};
 use super::tls::Tls;
+use super::upkeep::Upkeep;
 
 /// The least that room for headers can be limited to.
 const MIN_HEADER_BYTES: usize = 8192;
@@ -55,6 +56,7 @@ pub struct Server {
     registry: Registry,
     hosts: Hosts,
     tls: Option<Tls>,
+    upkeep: Option<Upkeep>,
     grace: Duration,
 }
 
@@ -88,7 +90,7 @@ impl Server {
     fn over(listener: TcpListener, registry: Registry) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let hosts = if address.ip().is_loopback() { Hosts::loopback() } else { Hosts::any() };
-        Ok(Self { listener, address, registry, hosts, tls: None, grace: GRACE })
+        Ok(Self { listener, address, registry, hosts, tls: None, upkeep: None, grace: GRACE })
     }
 
     /// Lets requests for `host` (`name` or `name:port`) pass, too, when this listens on loopback. Others are refused
@@ -103,6 +105,12 @@ impl Server {
     #[must_use]
     pub fn tls(self, tls: Tls) -> Self {
         Self { tls: Some(tls), ..self }
+    }
+
+    /// What it does beside answering, as long as it accepts connections. Nothing, unless this says otherwise.
+    #[must_use]
+    pub fn upkeep(self, upkeep: Upkeep) -> Self {
+        Self { upkeep: Some(upkeep), ..self }
     }
 
     /// How long running requests may take to end, once the server stops. 10 seconds, unless this says otherwise.
@@ -122,7 +130,12 @@ impl Server {
     /// [`grace`](Self::grace) says, and cuts off the rest, whose upload sessions stay resumable. Dropping the future
     /// cuts off all.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, registry, hosts, tls, grace, .. } = self;
+        let Self { listener, registry, hosts, tls, upkeep, grace, .. } = self;
+        // Whatever is in it ends with it.
+        let mut beside = JoinSet::new();
+        if let Some(upkeep) = upkeep {
+            beside.spawn(upkeep.run(registry.clone()));
+        }
         let (stop, stopping) = watch::channel(());
         let slots = Arc::new(Semaphore::new(registry.operations().limits.connections.min(Semaphore::MAX_PERMITS)));
         let shared = Arc::new(Shared { registry, hosts, tls });
@@ -141,7 +154,7 @@ impl Server {
                 drop(slot);
             });
         }
-        drop((listener, stop));
+        drop((listener, stop, beside));
         let ended = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, ended).await.is_err() {
             tracing::warn!(target: "bndlr::server", "requests that did not end in time are cut off");

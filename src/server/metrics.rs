@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::collect::Freed;
 use super::page;
 use crate::protocol::Endpoint;
 
@@ -24,8 +25,17 @@ pub(super) struct Metrics {
     answers: Mutex<BTreeMap<Kind, Durations>>,
     received: AtomicU64,
     sent: AtomicU64,
+    collected: Mutex<Collected>,
     /// Each open connection has a clone.
     connections: Arc<()>,
+}
+
+/// What garbage collections came to, those among them that only ended uploads, too.
+#[derive(Debug, Default)]
+struct Collected {
+    done: u64,
+    failed: u64,
+    freed: Freed,
 }
 
 /// What kind of request was answered how.
@@ -71,6 +81,19 @@ impl Metrics {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Counts a garbage collection, and what it freed unless it failed.
+    pub(super) fn collected(&self, freed: Option<&Freed>) {
+        // Each number is right on its own.
+        let mut collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        match freed {
+            None => collected.failed += 1,
+            Some(freed) => {
+                collected.done += 1;
+                collected.freed += *freed;
+            }
+        }
+    }
+
     /// Counts a connection, until what this returns is dropped.
     pub(super) fn connection(&self) -> Arc<()> {
         Arc::clone(&self.connections)
@@ -101,8 +124,27 @@ impl Metrics {
             head(text, name, kind, help)?;
             writeln!(text, "bndlr_{name} {value}")?;
         }
+        self.write_collected(text)?;
         head(text, "build_info", "gauge", "Which version this is")?;
         writeln!(text, "bndlr_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))
+    }
+
+    fn write_collected(&self, text: &mut String) -> fmt::Result {
+        let collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        let Collected { done, failed, freed } = &*collected;
+        head(text, "collections_total", "counter", "Garbage collections that have ended")?;
+        writeln!(text, "bndlr_collections_total{{result=\"done\"}} {done}")?;
+        writeln!(text, "bndlr_collections_total{{result=\"failed\"}} {failed}")?;
+        for (name, help, value) in [
+            ("collected_manifests_total", "Manifests that collections have removed", freed.manifests),
+            ("collected_blobs_total", "Blobs that collections have removed", freed.blobs),
+            ("collected_uploads_total", "Upload sessions that collections have ended", freed.uploads),
+            ("collected_bytes_total", "Bytes that collections have freed", freed.bytes),
+        ] {
+            head(text, name, "counter", help)?;
+            writeln!(text, "bndlr_{name} {value}")?;
+        }
+        Ok(())
     }
 
     fn write_answers(&self, text: &mut String) -> fmt::Result {

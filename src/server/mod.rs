@@ -3,8 +3,8 @@
 //! [`Server`] listens, and owns what concerns connections. [`Registry`] takes each request to the file of its resource:
 //! blobs, uploads, manifests, tags. Those say what a request means; [`repositories`] knows how blobs, manifests, tags and
 //! referrers depend on each other, and [`storage`] keeps what it is given. What a path or a range means is `protocol`'s;
-//! what a manifest is, `manifest`'s; who may ask for what is decided in `auth`. Nothing here is global: a process can have
-//! as many servers as it likes.
+//! what a manifest is, `manifest`'s; who may ask for what is decided in `auth`. What nobody needs any more, [`collect`]
+//! finds. Nothing here is global: a process can have as many servers as it likes.
 //!
 //! A registry for a test takes a line, and the rest of this library is a client for it. This is `examples/embed.rs`:
 //!
@@ -17,6 +17,7 @@ mod answer;
 mod auth;
 mod blobs;
 mod catalog;
+pub mod collect;
 mod conditions;
 mod health;
 mod hosts;
@@ -35,6 +36,7 @@ mod request;
 pub mod storage;
 mod tags;
 mod tls;
+mod upkeep;
 mod uploads;
 mod watched;
 
@@ -44,4 +46,5 @@ pub use limits::Limits;
 pub use listener::{Running, Server};
 pub use registry::Registry;
 pub use tls::Tls;
+pub use upkeep::Upkeep;
 pub use watched::{FileError, LineError};

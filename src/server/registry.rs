@@ -94,6 +94,10 @@ impl Registry {
         self
     }
 
+    pub(super) fn repositories(&self) -> &Repositories {
+        &self.repositories
+    }
+
     pub(super) fn operations(&self) -> &Operations {
         &self.operations
     }

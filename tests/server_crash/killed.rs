@@ -1,7 +1,7 @@
 //! `SIGKILL` at any moment loses nothing that was acknowledged, and shows nothing that is partial.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bndlr::digest::Digest;
 use bndlr::reference::Name;
@@ -10,6 +10,7 @@ use futures::future::join_all;
 use reqwest::{Method, Response};
 
 use super::embedded::{descriptor, header};
+use super::random::{Random, seed};
 use super::{Process, Server, blob_path, manifest_path, repositories};
 use bndlr::manifest::media_type::OCI_MANIFEST;
 
@@ -19,16 +20,6 @@ const PUSHERS: u64 = 6;
 const LONGEST_ROUND: u64 = 400;
 /// What all manifests that have a subject are about.
 const SUBJECT: &[u8] = b"not pushed yet";
-
-/// Numbers that are the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 /// Something that was sent, and whether the server said that it has it.
 struct Sent {
@@ -147,16 +138,9 @@ impl Pusher {
     }
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("BNDLR_CRASH_SEED").ok().map(|seed| seed.parse().unwrap());
-    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_outlives_a_kill_and_nothing_else_is_half_there() {
-    let seed = seed();
-    // Shown when the test fails.
-    println!("BNDLR_CRASH_SEED={seed}");
+    let seed = seed("BNDLR_CRASH_SEED");
     let root = tempfile::tempdir().unwrap();
     let mut random = Random(seed);
     let mut pushers: Vec<Pusher> = (0..PUSHERS).map(|number| Pusher::new(seed, number)).collect();

@@ -1,11 +1,16 @@
 //! A registry that is killed, that finds no room, or that is two processes keeps what it has acknowledged.
 
+mod collected;
 #[path = "../embedded/mod.rs"]
 mod embedded;
 mod full;
 mod killed;
 #[path = "../peer/mod.rs"]
 mod peer;
+#[path = "../pusher/mod.rs"]
+mod pusher;
+#[path = "../random/mod.rs"]
+mod random;
 mod shared;
 
 use std::io::{BufRead, BufReader};

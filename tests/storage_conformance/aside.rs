@@ -107,3 +107,22 @@ pub async fn items_that_come_and_go_are_never_half_there(storage: &dyn Storage) 
         assert!(!is_there(storage, &key.into()).await);
     }
 }
+
+/// A collection relies on it: what it has discarded nobody has.
+pub async fn of_a_restore_and_a_discard_at_once_one_finds_the_item(storage: &dyn Storage) {
+    let (key, round) = (keys("at/once")[1].clone(), Round::random().unwrap());
+    let item = Item::from(key.clone());
+    let mut restored = 0;
+    for _ in 0..100 {
+        put(storage, &key, "x").await;
+        storage.set_aside(&round, &item).await.unwrap().unwrap();
+        let (is_restored, discarded) = futures::join!(storage.restore(&item), storage.discard(&round, &item));
+        let is_restored = is_restored.unwrap();
+        assert!(is_restored != discarded.unwrap().is_some());
+        assert_eq!(is_there(storage, &item).await, is_restored);
+        assert!(storage.aside(ALL).await.unwrap().is_empty());
+        restored += usize::from(is_restored);
+    }
+    println!("restored {restored} times of 100");
+    storage.remove(&key, Condition::Any).await.unwrap();
+}

@@ -126,3 +126,33 @@ fn filesystem_refuses_a_directory_that_is_somebody_elses() {
     std::fs::create_dir(root.path().join("lost+found")).unwrap();
     assert!(Filesystem::open(root.path()).is_ok());
 }
+
+/// Who restores an item gives it back its name before taking the other one away; a collection may come in between.
+#[tokio::test]
+async fn filesystem_discards_nothing_that_is_just_being_restored() {
+    let root = tempfile::tempdir().unwrap();
+    let (storage, round) = (Filesystem::open(root.path()).unwrap(), Round::random().unwrap());
+    let digest = upload(&storage, &name("a"), b"content").await;
+    let item = Item::Content(digest);
+    storage.set_aside(&round, &item).await.unwrap().unwrap();
+    let path = format!("blobs/sha256/{}/{}", &digest.hex()[..2], digest.hex());
+    let aside = root.path().join(format!("aside/{round}/{path}"));
+    std::fs::hard_link(aside, root.path().join(path)).unwrap();
+    assert_eq!(storage.discard(&round, &item).await.unwrap(), None);
+    assert_eq!(content(&storage, digest).await.unwrap(), b"content");
+    assert!(storage.aside(ALL).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn filesystem_is_opened_where_it_is_and_made_nowhere_when_it_has_to_exist() {
+    let root = tempfile::tempdir().unwrap();
+    let (new, full) = (root.path().join("new"), root.path().join("full"));
+    assert!(matches!(Filesystem::open_existing(&new), Err(OpenError::Absent(_))));
+    assert!(matches!(Filesystem::open_existing(root.path()), Err(OpenError::Absent(_))));
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0, "nothing was made");
+    std::fs::create_dir(&full).unwrap();
+    std::fs::write(full.join("precious"), "").unwrap();
+    assert!(matches!(Filesystem::open_existing(&full), Err(OpenError::NotOurs(_))));
+    drop(Filesystem::open(&new).unwrap());
+    Filesystem::open_existing(&new).unwrap();
+}

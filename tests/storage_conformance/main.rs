@@ -130,13 +130,17 @@ async fn conformance(storage: &dyn Storage) {
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
-    conformance(&Memory::new()).await;
+    let storage = Memory::new();
+    conformance(&storage).await;
+    aside::of_a_restore_and_a_discard_at_once_one_finds_the_item(&storage).await;
 }
 
 #[tokio::test]
 async fn filesystem_keeps_the_contract() {
     let root = tempfile::tempdir().unwrap();
-    conformance(&Filesystem::open(root.path()).unwrap()).await;
+    let storage = Filesystem::open(root.path()).unwrap();
+    conformance(&storage).await;
+    aside::of_a_restore_and_a_discard_at_once_one_finds_the_item(&storage).await;
     for directory in ["uploads", "temporary", "aside"] {
         let left: Vec<_> = std::fs::read_dir(root.path().join(directory)).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");

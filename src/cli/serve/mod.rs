@@ -3,9 +3,10 @@
 mod access;
 mod contents;
 mod operations;
+mod upkeep;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -13,10 +14,13 @@ use access::AccessArgs;
 use contents::Contents;
 pub(super) use operations::AccessLog;
 use operations::Operations;
+use upkeep::Garbage;
 
 use super::error::{Error, Exit};
 use super::output::Output;
-use crate::server::storage::{Filesystem, Memory};
+use super::storage::Place;
+use crate::server::repositories::Repositories;
+use crate::server::storage::Memory;
 use crate::server::{Registry, Server};
 
 /// Run a registry
@@ -24,7 +28,6 @@ use crate::server::{Registry, Server};
 /// Anybody who reaches it may push to it, unless --htpasswd says who may; so it listens on loopback unless told
 /// otherwise. Prints its address.
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("storage").required(true)))]
 #[command(after_help = "\
 Examples:
   bndlr serve --root /var/lib/bndlr
@@ -34,9 +37,8 @@ pub(super) struct Serve {
     /// Where to listen; port 0 is any free one. A socket that systemd hands over is used instead
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
-    /// Keep everything in this directory
-    #[arg(long, value_name = "DIR", group = "storage")]
-    root: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// Keep everything in memory, until the program ends
     #[arg(long, group = "storage")]
     memory: bool,
@@ -47,6 +49,8 @@ pub(super) struct Serve {
     access: AccessArgs,
     #[command(flatten)]
     contents: Contents,
+    #[command(flatten)]
+    garbage: Garbage,
     #[command(flatten)]
     operations: Operations,
 }
@@ -67,12 +71,8 @@ impl Serve {
         };
         self.access.check_address(listen, self.contents.is_read_only())?;
         let (auth, tls) = (self.access.auth()?, self.access.tls()?);
-        let registry = match &self.root {
-            Some(root) => Registry::new(Filesystem::open(root).map_err(|error| {
-                Error::new(Exit::Local, format!("cannot keep a registry in {}: {error}", root.display()))
-            })?),
-            None => Registry::new(Memory::new()),
-        };
+        let storage = self.place.open()?.unwrap_or_else(|| Arc::new(Memory::new()));
+        let registry = Registry::over(Repositories::new(storage));
         let mut registry = self.contents.apply(registry).limits(self.operations.limits());
         if let Some(auth) = auth {
             registry = registry.auth(auth);
@@ -86,6 +86,9 @@ impl Serve {
             None => Server::bind(listen, registry).await,
         };
         let mut server = self.operations.configure(server.map_err(cannot_listen)?);
+        if !self.contents.is_read_only() {
+            server = self.garbage.configure(server);
+        }
         for host in self.hosts {
             server = server.allow_host(host);
         }

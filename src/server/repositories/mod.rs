@@ -27,6 +27,7 @@ use crate::reference::Name;
 pub use error::{Missing, PutError};
 pub use manifests::StoredManifest;
 pub use pushing::{Push, TagCondition};
+pub(super) use tags::parse as tag_target;
 
 /// How old a link may be before a look at it renews it: renewing costs a write, and a collection's grace is much longer.
 const RENEW_AFTER: Duration = Duration::from_mins(10);
@@ -50,6 +51,11 @@ impl Repositories {
     pub fn allow_missing_blobs(mut self, allow: bool) -> Self {
         self.allow_missing_blobs = allow;
         self
+    }
+
+    /// Where they are kept.
+    pub(super) fn storage(&self) -> &dyn Storage {
+        &*self.storage
     }
 
     /// The repositories that have anything, in byte order: at most `limit` after `after`.

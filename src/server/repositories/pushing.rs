@@ -123,6 +123,10 @@ impl Repositories {
         let mut moved = Vec::with_capacity(tags.len());
         for tag in tags {
             let key = Key::Tag(name.clone(), tag.tag.clone());
+            // Whoever has resolved the tag by now goes on with this manifest, which nothing may keep any more.
+            if let Some(before) = tag.before.as_deref().and_then(tags::parse).filter(|before| *before != push.digest) {
+                self.storage.renew(&Key::Manifest(name.clone(), before).into()).await?;
+            }
             if self.storage.write(&key, value(push.digest), push.condition.of_record()).await? {
                 moved.push(tag);
                 continue;

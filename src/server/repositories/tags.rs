@@ -55,6 +55,6 @@ impl Repositories {
 }
 
 /// What the value of a tag's record says.
-pub(super) fn parse(value: &[u8]) -> Option<Digest> {
+pub(in crate::server) fn parse(value: &[u8]) -> Option<Digest> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }

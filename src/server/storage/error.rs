@@ -55,6 +55,9 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// There is no registry in it.
+    #[error("there is no registry in {0}")]
+    Absent(PathBuf),
     /// There are other things in it.
     #[error("{0} is neither empty nor a registry's: nothing in it was touched")]
     NotOurs(PathBuf),

@@ -143,7 +143,7 @@ pub trait Storage: Send + Sync + 'static {
     async fn restore(&self, item: &Item) -> Result<bool, Error>;
 
     /// Removes the item that was set aside in this round, and returns how many bytes it had; `None` when it is not
-    /// there any more.
+    /// there any more. Of a [`restore`](Self::restore) at the same time and this, only one finds it.
     async fn discard(&self, round: &Round, item: &Item) -> Result<Option<u64>, Error>;
 
     /// At most `limit` of the items that are aside, of any round, in any order.

@@ -47,7 +47,28 @@ impl Filesystem {
     /// [`OpenError::NotOurs`] when the directory has other things in it.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
         let paths = Paths::new(root.into());
-        claim(paths.root())?;
+        let io = |source| OpenError::Io { path: paths.root().to_owned(), source };
+        durable::create_directories(paths.root()).map_err(io)?;
+        if !is_ours(paths.root())? {
+            // The marker comes first, so that a second process that starts now sees it or nothing.
+            durable::create_empty(&paths.root().join(paths::MARKER)).map_err(io)?;
+        }
+        Self::over(paths)
+    }
+
+    /// Opens the storage that is at `root`, and makes none.
+    ///
+    /// # Errors
+    /// [`OpenError::Absent`] when there is none, and the same as from [`open`](Self::open).
+    pub fn open_existing(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let paths = Paths::new(root.into());
+        if !paths.root().exists() || !is_ours(paths.root())? {
+            return Err(OpenError::Absent(paths.root().to_owned()));
+        }
+        Self::over(paths)
+    }
+
+    fn over(paths: Paths) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: paths.root().to_owned(), source };
         for directory in [paths.uploads(), paths.temporary(), paths.rounds(), paths.locks()] {
             durable::create_directories(&directory).map_err(io)?;
@@ -71,15 +92,14 @@ impl Filesystem {
     }
 }
 
-/// Makes sure that `root` is a directory of ours, and of this version.
-fn claim(root: &Path) -> Result<(), OpenError> {
+/// Whether the directory `root` is one of ours, and of this version. It is empty if not.
+fn is_ours(root: &Path) -> Result<bool, OpenError> {
     let io = |source| OpenError::Io { path: root.to_owned(), source };
-    durable::create_directories(root).map_err(io)?;
     let mut is_empty = true;
     for entry in fs::read_dir(root).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         if name == paths::MARKER {
-            return Ok(());
+            return Ok(true);
         }
         if name.to_str().is_some_and(|name| name.starts_with(paths::ANY_MARKER)) {
             return Err(OpenError::Version(root.to_owned()));
@@ -91,8 +111,7 @@ fn claim(root: &Path) -> Result<(), OpenError> {
     if !is_empty && !root.join(paths::MARKER).exists() {
         return Err(OpenError::NotOurs(root.to_owned()));
     }
-    // The marker comes first, so that a second process that starts now sees it or nothing.
-    durable::create_empty(&root.join(paths::MARKER)).map(drop).map_err(io)
+    Ok(!is_empty)
 }
 
 /// Runs `work` where it may block. It begins at once, and not when the future is polled.

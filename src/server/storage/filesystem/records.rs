@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -158,8 +159,11 @@ fn link_back(aside: &Path, path: &Path) -> io::Result<()> {
 pub(super) fn discard(paths: &Paths, round: &Round, item: &Item) -> Result<Option<u64>, Error> {
     let path = paths.aside(round).item(item);
     let discard = || {
-        let Some(metadata) = found(fs::metadata(&path))? else { return Ok(None) };
-        Ok(durable::remove(&path)?.then_some(metadata.len()))
+        let Some(file) = found(File::open(&path))? else { return Ok(None) };
+        let is_removed = durable::remove(&path)?;
+        let metadata = file.metadata()?;
+        // One that has a name yet has just been given it back by somebody, who comes too late to remove the other one.
+        Ok((is_removed && metadata.nlink() == 0).then_some(metadata.len()))
     };
     let freed = discard().map_err(Error::io(format_args!("discard {item}")))?;
     durable::prune(&path, &paths.rounds());
