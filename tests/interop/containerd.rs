@@ -66,7 +66,7 @@ fn containerd_pulls_and_pushes_over_tls_with_a_password() {
     let hosts = TempDir::new().unwrap();
     let of_registry = hosts.path().join(registry.address());
     fs::create_dir(&of_registry).unwrap();
-    let host = format!("[host.\"https://{}\"]\nca = {:?}\n", registry.address(), tls_file("ca.pem"));
+    let host = format!("[host.\"https://{}\"]\nca = \"{}\"\n", registry.address(), arg(&tls_file("ca.pem")));
     fs::write(of_registry.join("hosts.toml"), host).unwrap();
     let talk = |subcommand: &str, password: &str, arguments: &[&str]| {
         let mut images = containerd.images(subcommand);

@@ -31,10 +31,11 @@ impl Containers {
     }
 
     fn configure(&self) {
-        let (root, run) = (self.aside("root"), self.aside("run"));
-        let storage = format!("[storage]\ndriver = \"vfs\"\ngraphroot = {root:?}\nrunroot = {run:?}\n");
+        let (root, run, tmp) = (self.aside("root"), self.aside("run"), self.aside("tmp"));
+        let storage =
+            ["[storage]\ndriver = \"vfs\"\ngraphroot = \"", arg(&root), "\"\nrunroot = \"", arg(&run), "\"\n"].concat();
         // Podman's own default wants a journal.
-        let engine = format!("[engine]\nevents_logger = \"none\"\ntmp_dir = {:?}\n", self.aside("tmp"));
+        let engine = ["[engine]\nevents_logger = \"none\"\ntmp_dir = \"", arg(&tmp), "\"\n"].concat();
         for (file, content) in [
             ("storage.conf", &*storage),
             ("containers.conf", &engine),
