@@ -4,6 +4,8 @@
 //! structure of the input in mind, for `BNDLR_FUZZ_SECONDS` (1, unless it is set). A case that fails prints the seed that
 //! makes it again, alone: `BNDLR_FUZZ_SEED`.
 
+#[path = "../archives/mod.rs"]
+mod archives;
 #[path = "../embedded/mod.rs"]
 mod embedded;
 
@@ -14,4 +16,5 @@ mod random;
 mod ranges;
 mod requests;
 mod run;
+mod unpacking;
 mod words;

@@ -58,7 +58,7 @@ pub fn change(random: &mut Random, value: &mut Value) {
         (4, Value::String(text)) => *text = random.mutated(text),
         _ => {
             *value =
-                random.pick(&[json!(null), json!([]), json!({}), json!(""), json!(-1), json!(1.5), json!(2)]).clone()
+                random.pick(&[json!(null), json!([]), json!({}), json!(""), json!(-1), json!(1.5), json!(2)]).clone();
         }
     }
 }

@@ -16,11 +16,11 @@ fn number(text: &str) -> Option<u128> {
 
 /// Which bytes each element asks for; nothing, if the header means nothing.
 fn plain(text: &str, size: u64) -> Option<Vec<Vec<u64>>> {
-    let (unit, list) = text.split_once('=')?;
+    let (unit, ranges) = text.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
     }
-    let elements: Vec<&str> = list.split(',').map(str::trim).filter(|element| !element.is_empty()).collect();
+    let elements: Vec<&str> = ranges.split(',').map(str::trim).filter(|element| !element.is_empty()).collect();
     if elements.is_empty() || elements.len() > 64 {
         return None;
     }
