@@ -25,6 +25,8 @@ const REQUESTS: usize = 30;
 /// What a registry was asked, what it said that it has, and what may be asked next.
 struct Client {
     registry: Registry,
+    /// The repositories that it asks for.
+    names: Vec<&'static str>,
     sessions: Vec<String>,
     digests: Vec<Digest>,
     token: String,
@@ -47,6 +49,7 @@ impl Client {
             contents.iter().flat_map(|content| [Algorithm::Sha256, Algorithm::Sha512].map(|a| a.digest(content)));
         Self {
             registry,
+            names: REPOSITORIES.to_vec(),
             sessions: vec!["/v2/a/blobs/uploads/0123456789abcdef0123456789abcdef".to_owned()],
             digests: digests.collect(),
             token: String::new(),
@@ -68,7 +71,7 @@ impl Client {
     }
 
     fn path(&self, random: &mut Random) -> String {
-        let (name, tag) = (random.pick(REPOSITORIES), random.pick(TAGS));
+        let (name, tag) = (random.pick(&self.names), random.pick(TAGS));
         let digest = random.pick(&self.digests);
         match random.below(12) {
             0 => "/v2/".to_owned(),
@@ -161,7 +164,7 @@ impl Client {
     }
 
     fn sensible(&self, random: &mut Random, body: &[u8]) -> (&'static str, String) {
-        let (name, digest) = (random.pick(REPOSITORIES), Digest::sha256(body));
+        let (name, digest) = (random.pick(&self.names), Digest::sha256(body));
         match random.below(5) {
             0 => ("POST", format!("/v2/{name}/blobs/uploads/?digest={digest}")),
             1 => ("PUT", format!("{}?digest={digest}", random.pick(&self.sessions))),
@@ -273,7 +276,24 @@ impl Answer {
     }
 }
 
+/// Pushes what a manifest that is valid refers to, so that some are taken.
+async fn begin(client: &mut Client, name: &str, authorization: Option<&str>) {
+    for content in [&b"{}"[..], b"layer"] {
+        let digest = Digest::sha256(content);
+        let mut request = Request::post(format!("/v2/{name}/blobs/uploads/?digest={digest}"));
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let request = request.body(Bytes::from_static(content)).unwrap();
+        let answer = client.ask(&request).await;
+        client.note(&request, &answer);
+    }
+}
+
 async fn converse(client: &mut Client, random: &mut Random, authorization: Option<&str>) {
+    let name = *random.pick(REPOSITORIES);
+    begin(client, name, authorization).await;
+    client.names = vec![name, name, *random.pick(REPOSITORIES)];
     for _ in 0..REQUESTS {
         let Some(mut request) = client.request(random) else { continue };
         if let Some(authorization) = authorization.filter(|_| !random.once_in(4)) {
@@ -294,7 +314,8 @@ async fn converse(client: &mut Client, random: &mut Random, authorization: Optio
 
 fn run(registry: impl Fn() -> Registry, authorization: Option<&str>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    fuzz(|random| {
+    let mut acknowledged = [0; 3];
+    let cases = fuzz(|random| {
         let mut client = Client::new(registry());
         let conversation = std::panic::AssertUnwindSafe(runtime.block_on(async {
             use futures::FutureExt;
@@ -304,7 +325,12 @@ fn run(registry: impl Fn() -> Registry, authorization: Option<&str>) {
             eprintln!("asked in turn:\n{}", client.asked.join("\n"));
             std::panic::resume_unwind(panic);
         }
+        let found = [client.blobs.len(), client.manifests.len(), client.tags.len()];
+        acknowledged.iter_mut().zip(found).for_each(|(all, found)| *all += found);
     });
+    // Requests that are all refused would show little.
+    assert!(cases < 5 || !acknowledged.contains(&0), "blobs, manifests and tags: {acknowledged:?} in {cases} cases");
+    println!("blobs, manifests and tags: {acknowledged:?}");
 }
 
 #[test]

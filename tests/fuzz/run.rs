@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::random::Random;
 
-/// Runs one case after the other until the time is over. Without `BNDLR_FUZZ_SECONDS` they are the same ones each time.
-pub fn fuzz(mut case: impl FnMut(&mut Random)) {
+/// Runs one case after the other until the time is over, and says how many there were. Without `BNDLR_FUZZ_SECONDS`
+/// they are the same ones each time.
+pub fn fuzz(mut case: impl FnMut(&mut Random)) -> u64 {
     if let Some(seed) = variable("BNDLR_FUZZ_SEED") {
-        return case(&mut Random::new(seed));
+        case(&mut Random::new(seed));
+        return 1;
     }
     let seconds = variable("BNDLR_FUZZ_SECONDS");
     let first = seconds.map_or(0, |_| getrandom::u64().unwrap());
@@ -27,6 +29,7 @@ pub fn fuzz(mut case: impl FnMut(&mut Random)) {
         cases += 1;
     }
     println!("{cases} cases");
+    cases
 }
 
 fn variable<T: FromStr>(name: &str) -> Option<T> {
