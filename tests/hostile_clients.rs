@@ -3,6 +3,7 @@
 mod embedded;
 
 use std::path::Path;
+use std::time::Duration;
 
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::OCI_MANIFEST;
@@ -353,4 +354,100 @@ async fn a_storage_that_fails_is_an_error_without_details() {
         assert!(body.contains("UNKNOWN") && !body.contains("root"), "{body}");
     }
     assert_eq!(registry.get("/v2/a/manifests/v1").await.status(), 200, "what is there is still served");
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The frames in what a server sent: kind, stream and payload of each.
+fn frames(mut bytes: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let Some((head, rest)) = bytes.split_at_checked(9) {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
+        found.push((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload.to_vec()));
+        bytes = rest;
+    }
+    found
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What a connection begins with: the preface, and settings that change nothing.
+fn preface() -> Vec<u8> {
+    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat()
+}
+
+/// The fields of a request for `/v2/`, with a method of HPACK's table: 2 is GET, 3 is POST.
+fn request(method: u8) -> Vec<u8> {
+    [&[0x80 | method, 0x86, 0x44, 4][..], b"/v2/", &[0x41, 9], b"localhost"].concat()
+}
+
+/// The number of a client's stream.
+fn stream_id(number: u32) -> u32 {
+    2 * number + 1
+}
+
+/// Sends frames and returns those that come until the server ends the connection, which it does soon.
+async fn flood(registry: &Embedded, sent: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
+    let mut stream = TcpStream::connect(registry.address()).await.unwrap();
+    let (mut reader, mut writer) = stream.split();
+    let (sent, mut answer) = ([&preface(), sent].concat(), Vec::new());
+    // The server may have ended the connection before it has been sent everything.
+    let both = async { tokio::join!(writer.write_all(&sent), reader.read_to_end(&mut answer)) };
+    let _ = tokio::time::timeout(Duration::from_secs(20), both).await.expect("the server ends the connection");
+    frames(&answer)
+}
+
+#[tokio::test]
+async fn requests_that_are_taken_back_at_once_end_the_connection() {
+    let registry = Embedded::in_memory().await;
+    let taken_back = |number| {
+        let (open, reset) = (request(2), 8_u32.to_be_bytes());
+        let open = frame(HEADERS, END_STREAM | END_HEADERS, stream_id(number), &open);
+        [open, frame(RST_STREAM, 0, stream_id(number), &reset)].concat()
+    };
+    let found = flood(&registry, &(0..5000).flat_map(taken_back).collect::<Vec<_>>()).await;
+    let last = found.iter().find(|(kind, ..)| *kind == GOAWAY).expect("it says why");
+    assert_eq!(last.2[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+    assert_eq!(registry.get("/v2/").await.status(), 200, "others are served as before");
+}
+
+#[tokio::test]
+async fn fields_without_end_end_the_connection() {
+    let registry = Embedded::in_memory().await;
+    let mut sent = frame(HEADERS, END_STREAM, stream_id(0), &request(2));
+    let fields = b"\0\x01x\x01y".repeat(3000);
+    for _ in 0..2000 {
+        sent.extend(frame(CONTINUATION, 0, stream_id(0), &fields));
+    }
+    let found = flood(&registry, &sent).await;
+    assert!(found.iter().all(|(kind, ..)| *kind != HEADERS), "it is not answered: {found:?}");
+    assert_eq!(registry.get("/v2/").await.status(), 200, "others are served as before");
+}
+
+#[tokio::test]
+async fn more_requests_than_a_connection_may_have_open_are_refused() {
+    let registry = Embedded::in_memory().await;
+    let mut stream = TcpStream::connect(registry.address()).await.unwrap();
+    // Bodies that do not come keep them open.
+    let open = |number| frame(HEADERS, END_HEADERS, stream_id(number), &request(3));
+    let sent = [preface(), (0..100).flat_map(open).collect()].concat();
+    stream.write_all(&sent).await.unwrap();
+    let (mut answer, mut refused) = (Vec::new(), Vec::new());
+    while refused.len() < 36 {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+        refused = frames(&answer);
+        refused.retain(|(kind, _, payload)| *kind == RST_STREAM && payload[..] == 7_u32.to_be_bytes());
+    }
+    let refused: Vec<u32> = refused.into_iter().map(|(_, stream, _)| stream).collect();
+    assert_eq!(refused, (64..100).map(stream_id).collect::<Vec<_>>());
 }

@@ -112,7 +112,9 @@ async fn who_says_nothing_is_told_where_to_log_in() {
         (Method::GET, "/v2/".to_owned(), None),
         (Method::GET, "/v2/_catalog".to_owned(), Some("registry:catalog:*")),
         (Method::GET, "/v2/team/app/manifests/v1".to_owned(), Some("repository:team/app:pull")),
-        (Method::HEAD, format!("/v2/team/app/blobs/{digest}"), Some("repository:team/app:pull")),
+        (Method::GET, format!("/v2/team/app/blobs/{digest}"), Some("repository:team/app:pull")),
+        // It is going to be pushed, and not every client asks for a second token then.
+        (Method::HEAD, format!("/v2/team/app/blobs/{digest}"), Some("repository:team/app:pull,push")),
         (Method::GET, "/v2/team/app/tags/list".to_owned(), Some("repository:team/app:pull")),
         (Method::GET, format!("/v2/nowhere/referrers/{digest}"), Some("repository:nowhere:pull")),
         (Method::POST, "/v2/public/app/blobs/uploads/".to_owned(), Some("repository:public/app:pull,push")),

@@ -217,6 +217,39 @@ async fn health_is_that_of_the_storage() {
     assert!(!response.text().await.unwrap().contains("root"), "it does not say where things are");
 }
 
+#[tokio::test]
+async fn health_of_what_is_read_only_is_found_out_by_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    Embedded::in_directory(&root).await.push_image("a", "v1", b"layer").await;
+    // What is on a read-only disk could not begin an upload, either.
+    std::fs::remove_dir_all(root.join("uploads")).unwrap();
+    std::fs::write(root.join("uploads"), "no directory").unwrap();
+    let of = |read_only| Embedded::of(Registry::new(Filesystem::open(&root).unwrap()).read_only(read_only));
+    let (readable, ill) = (of(true).await, of(true).await);
+    assert_eq!(readable.get("/healthz").await.status(), 200);
+    assert_eq!(of(false).await.get("/healthz").await.status(), 503);
+    std::fs::remove_dir_all(root.join("repositories")).unwrap();
+    std::fs::write(root.join("repositories"), "no directory").unwrap();
+    assert_eq!(ill.get("/healthz").await.status(), 503, "it cannot be read either");
+}
+
+#[tokio::test]
+async fn more_requests_than_allowed_are_told_when_to_come_back() {
+    let registry = limited(|limits| limits.requests = 1).await;
+    let session = registry.begin_upload("a").await;
+    let mut running = begin_body(&registry, &session, 4).await;
+    let refused = registry.get("/v2/").await;
+    assert_eq!(header(&refused, "retry-after"), "1");
+    assert_refused(refused, 503, "UNAVAILABLE").await;
+    for path in ["/healthz", "/metrics"] {
+        assert_eq!(registry.get(path).await.status(), 200, "{path} is for whoever finds out what is going on");
+    }
+    running.write_all(b"blob").await.unwrap();
+    assert!(rest(&mut running).await.starts_with("HTTP/1.1 202"));
+    assert_eq!(registry.get("/v2/").await.status(), 200);
+}
+
 /// A server of the program's, and its address.
 fn serve(desk: &Desk, arguments: &str) -> (Child, String) {
     let mut child = desk.start(&format!("serve --listen 127.0.0.1:0 {arguments}"));

@@ -15,8 +15,9 @@ use http::{Method, Response, StatusCode, request};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use super::answer::Body;
+use super::answer::{self, Body};
 use super::metrics::Metrics;
+use super::operations::{Operations, Place};
 use super::storage::BoxError;
 
 /// Where a request comes from: an extension of it.
@@ -32,10 +33,12 @@ pub(super) struct Access {
     agent: String,
     began: Instant,
     metrics: Arc<Metrics>,
+    /// It is kept until the request is logged, which is when its answer ends.
+    place: Option<Place>,
 }
 
 impl Access {
-    pub(super) fn begin(parts: &request::Parts, endpoint: &'static str, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn begin(parts: &request::Parts, endpoint: &'static str, operations: &Operations) -> Self {
         let agent = parts.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
         Self {
             method: parts.method.clone(),
@@ -44,8 +47,18 @@ impl Access {
             client: parts.extensions.get().map(|Client(address)| *address),
             agent: agent.unwrap_or_default(),
             began: Instant::now(),
-            metrics,
+            metrics: Arc::clone(&operations.metrics),
+            place: operations.place(),
         }
+    }
+
+    /// Whether the request is among those that are answered at once. Whoever runs the registry always is.
+    ///
+    /// # Errors
+    /// When too many are being answered.
+    pub(super) fn check_place(&self, operations: &Operations) -> answer::Result<()> {
+        let is_operators = matches!(self.endpoint, "healthz" | "metrics");
+        if self.place.is_some() || is_operators { Ok(()) } else { Err(operations.no_place()) }
     }
 
     /// Sees to it that the event is sent just before the client gets the last byte of the answer, so that who has the
@@ -79,7 +92,8 @@ impl Logged {
     }
 
     fn log(&mut self) {
-        let Some(Access { method, path, endpoint, client, agent, began, metrics }) = self.access.take() else { return };
+        let Some(access) = self.access.take() else { return };
+        let Access { method, path, endpoint, client, agent, began, metrics, .. } = access;
         let took = began.elapsed();
         metrics.answered(endpoint, &method, self.status, took, self.sent);
         let (status, ms) = (self.status.as_u16(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));

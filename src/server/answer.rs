@@ -7,6 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Body as _;
 
+use super::conditions;
 use super::repositories::PutError;
 use super::request::BodyError;
 use super::storage::{self, BoxError};
@@ -145,9 +146,7 @@ impl From<PutError> for Problem {
         match error {
             PutError::Storage(error) => error.into(),
             PutError::Missing(_) => Self::new(ErrorCode::ManifestBlobUnknown, error.to_string()),
-            PutError::Condition { .. } => {
-                Self::new(ErrorCode::ManifestInvalid, error.to_string()).with_status(StatusCode::PRECONDITION_FAILED)
-            }
+            PutError::Condition { .. } => conditions::failed(error.to_string()),
         }
     }
 }

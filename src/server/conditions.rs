@@ -50,8 +50,9 @@ pub(super) fn check(request: &Request, digest: Digest) -> Result<Option<Response
 
 /// The answer to a request that came with a condition that does not hold.
 pub(super) fn failed(message: impl Into<String>) -> Problem {
-    // The specification has no code for it. Docker's registry has none either.
-    Problem::new(ErrorCode::Denied, message).with_status(StatusCode::PRECONDITION_FAILED)
+    // The specification has no code for it. This is Harbor's; one of those that are listed would say that the manifest
+    // is wrong, or that its caller is.
+    Problem::new(ErrorCode::Other("PRECONDITION".to_owned()), message).with_status(StatusCode::PRECONDITION_FAILED)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Whether the storage does what a registry needs: it begins an upload session, finds it, and cancels it.
+//! Whether the storage does what a registry needs: it begins an upload session, finds it, and cancels it. Where nothing
+//! may be written, it is only read.
 
 use std::time::{Duration, Instant};
 
@@ -21,15 +22,15 @@ const REPOSITORY: &str = "healthz";
 pub(super) struct Health(Mutex<Option<(Instant, bool)>>);
 
 impl Health {
-    /// Whether the storage can be written to and read from, as far as is known.
-    pub(super) async fn check(&self, repositories: &Repositories) -> bool {
+    /// Whether the storage can be read from, and written to unless this is `read_only`, as far as is known.
+    pub(super) async fn check(&self, repositories: &Repositories, read_only: bool) -> bool {
         let mut last = self.0.lock().await;
         if let Some((when, verdict)) = *last
             && when.elapsed() < KEPT
         {
             return verdict;
         }
-        let verdict = match tokio::time::timeout(LIMIT, probe(repositories)).await {
+        let verdict = match tokio::time::timeout(LIMIT, probe(repositories, read_only)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::error!(target: "bndlr::server", %error, "the storage is not healthy");
@@ -45,7 +46,10 @@ impl Health {
     }
 }
 
-async fn probe(repositories: &Repositories) -> Result<(), Error> {
+async fn probe(repositories: &Repositories, read_only: bool) -> Result<(), Error> {
+    if read_only {
+        return repositories.repositories(None, 1).await.map(|_| ());
+    }
     // It is a name.
     let Ok(name) = REPOSITORY.parse::<Name>() else { return Ok(()) };
     let session = repositories.begin_upload(&name, Algorithm::Sha256).await?;

@@ -10,6 +10,9 @@ pub struct Limits {
     /// How many connections are served at once; others wait to be accepted. 512: below the 1,024 open files that a
     /// process usually may have, because blobs are open files, too.
     pub connections: usize,
+    /// How many requests are answered at once, from the headers of each to the last byte of its answer; others are told
+    /// to come back later. 512: of HTTP/1, each connection has one; of HTTP/2, a few connections could have very many.
+    pub requests: usize,
     /// How many requests may send parts of blobs at once. 64: each has up to 1 MiB in memory.
     pub uploads: usize,
     /// How long another such request waits for its turn, before it is told to come back later. 5 seconds.
@@ -29,6 +32,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            requests: 512,
             uploads: 64,
             upload_wait: Duration::from_secs(5),
             header_bytes: 64 * 1024,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::answer::{self, Body, Problem, Result};
 use super::health::Health;
@@ -22,18 +22,39 @@ pub(super) struct Operations {
     pub(super) limits: Limits,
     pub(super) metrics: Arc<Metrics>,
     health: Health,
+    requests: Arc<Semaphore>,
     uploads: Semaphore,
 }
+
+/// The place of a request among those that are answered at once, until it is dropped.
+pub(super) type Place = OwnedSemaphorePermit;
 
 impl Operations {
     pub(super) fn new(limits: Limits) -> Self {
         // The semaphore cannot count further.
-        let uploads = Semaphore::new(limits.uploads.min(Semaphore::MAX_PERMITS));
-        Self { limits, metrics: Arc::default(), health: Health::default(), uploads }
+        let [requests, uploads] =
+            [limits.requests, limits.uploads].map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        Self { limits, metrics: Arc::default(), health: Health::default(), requests: Arc::new(requests), uploads }
+    }
+
+    /// A place for one more request, if there is one. Nobody waits for it: waiting requests need memory as well.
+    pub(super) fn place(&self) -> Option<Place> {
+        Arc::clone(&self.requests).try_acquire_owned().ok()
+    }
+
+    /// What a request is told that has no place.
+    pub(super) fn no_place(&self) -> Problem {
+        unavailable(format!("{} requests are being answered, and no more are taken at once", self.limits.requests))
     }
 
     /// The answer to a request for `/healthz` or `/metrics`.
-    pub(super) async fn answer(&self, repositories: &Repositories, method: &Method, endpoint: &str) -> Option<Result> {
+    pub(super) async fn answer(
+        &self,
+        repositories: &Repositories,
+        read_only: bool,
+        method: &Method,
+        endpoint: &str,
+    ) -> Option<Result> {
         if !matches!(endpoint, "healthz" | "metrics") {
             return None;
         }
@@ -41,15 +62,15 @@ impl Operations {
             return Some(Err(Problem::method_not_allowed(method, "GET, HEAD")));
         }
         let mut response = match endpoint {
-            "healthz" => self.healthz(repositories).await,
+            "healthz" => self.healthz(repositories, read_only).await,
             _ => answer::full(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics.text(self.running_uploads()).into()),
         };
         answer::set(&mut response, CACHE_CONTROL, "no-store");
         Some(Ok(response))
     }
 
-    async fn healthz(&self, repositories: &Repositories) -> Response<Body> {
-        let (status, text) = if self.health.check(repositories).await {
+    async fn healthz(&self, repositories: &Repositories, read_only: bool) -> Response<Body> {
+        let (status, text) = if self.health.check(repositories, read_only).await {
             (StatusCode::OK, "ok\n")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "the storage failed; the log says why\n")
@@ -60,7 +81,7 @@ impl Operations {
     /// A request's turn to send a part of a blob, if that is what it does.
     ///
     /// # Errors
-    /// When there was none in time. 503 and not 429: it is no fault of this client, and Docker tries again.
+    /// When there was none in time.
     pub(super) async fn admit(&self, method: &Method, endpoint: &str) -> Result<Option<SemaphorePermit<'_>>> {
         let uploads = matches!(endpoint, "uploads" | "upload");
         if !uploads || !matches!(*method, Method::POST | Method::PATCH | Method::PUT) {
@@ -71,9 +92,7 @@ impl Operations {
             Ok(turn) => Ok(turn.ok()),
             Err(_elapsed) => {
                 let message = format!("{} uploads are running, and no more are taken at once", self.limits.uploads);
-                Err(Problem::new(ErrorCode::Other("UNAVAILABLE".to_owned()), message)
-                    .with_status(StatusCode::SERVICE_UNAVAILABLE)
-                    .with_header(RETRY_AFTER, COME_BACK))
+                Err(unavailable(message))
             }
         }
     }
@@ -81,4 +100,11 @@ impl Operations {
     fn running_uploads(&self) -> usize {
         self.limits.uploads.min(Semaphore::MAX_PERMITS) - self.uploads.available_permits()
     }
+}
+
+/// 503 and not 429: it is no fault of this client, and Docker tries again.
+fn unavailable(message: String) -> Problem {
+    Problem::new(ErrorCode::Other("UNAVAILABLE".to_owned()), message)
+        .with_status(StatusCode::SERVICE_UNAVAILABLE)
+        .with_header(RETRY_AFTER, COME_BACK)
 }

@@ -115,9 +115,10 @@ impl Registry {
     pub(super) async fn answer_for(&self, hosts: &Hosts, request: http::Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let endpoint = metrics::endpoint_label(parts.uri.path());
-        let access = Access::begin(&parts, endpoint, Arc::clone(&self.operations.metrics));
+        let access = Access::begin(&parts, endpoint, &self.operations);
         let checked = hosts.check(&parts.uri, &parts.headers);
         let checked = checked.and_then(|()| hosts::check_origin(&parts.method, &parts.uri, &parts.headers));
+        let checked = checked.and_then(|()| access.check_place(&self.operations));
         let request = Request::new(parts.headers, parts.uri.query().unwrap_or_default());
         let mut body = request::Body::new(body, &self.operations);
         let result = match checked {
@@ -148,7 +149,7 @@ impl Registry {
         request: &Request,
         body: &mut request::Body,
     ) -> Result {
-        if let Some(answer) = self.operations.answer(&self.repositories, method, endpoint).await {
+        if let Some(answer) = self.operations.answer(&self.repositories, self.read_only, method, endpoint).await {
             return answer;
         }
         if let Some(pages) = &self.pages

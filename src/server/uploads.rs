@@ -51,6 +51,10 @@ async fn mount(
     if let Some(from) = from {
         return Ok(caller.may_pull(&from) && repositories.mount_blob(&from, to, digest).await?);
     }
+    // There may be very many repositories to look at.
+    if !repositories.may_have_blob(digest).await? {
+        return Ok(false);
+    }
     let mut after: Option<Name> = None;
     loop {
         let page = repositories.repositories(after.as_ref().map(Name::as_str), PAGE).await?;

@@ -1,6 +1,8 @@
-//! Clients of others with a password and TLS, at a registry that wants both.
+//! Clients of others with a password and TLS, at a registry that wants both. Those of Buildah, Podman and ORAS for Python
+//! are in their files.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use ::oci_client::client::{Certificate, CertificateEncoding, ClientConfig, Config, ImageLayer};
 use ::oci_client::manifest::{IMAGE_LAYER_GZIP_MEDIA_TYPE, OciManifest};
@@ -19,21 +21,25 @@ fn login() -> [String; 6] {
     ["-u", USER, "-p", PASSWORD, "--ca-file", arg(&tls_file("ca.pem"))].map(str::to_owned)
 }
 
-fn push(registry: &Serve, path: &str) -> (TempDir, String) {
+pub fn push(registry: &Serve, path: &str) -> (TempDir, String) {
     let (tree, reference) = (tree::sample(), format!("{}/{path}", registry.address()));
     run(bndlr(&["push", arg(tree.path()), &reference]).args(login()));
     (tree, reference)
 }
 
-fn assert_pulls(tree: &TempDir, reference: &str) {
-    let home = TempDir::new().unwrap();
-    let directory = home.path().join("pulled");
+pub fn pull(reference: &str, home: &Path) -> PathBuf {
+    let directory = home.join("pulled");
     run(bndlr(&["pull", reference, "-o", arg(&directory)]).args(login()));
-    tree::assert_same(tree.path(), &directory);
+    directory
+}
+
+pub fn assert_pulls(tree: &TempDir, reference: &str) {
+    let home = TempDir::new().unwrap();
+    tree::assert_same(tree.path(), &pull(reference, home.path()));
 }
 
 /// What it was asked for with a token, and that it logged no secret.
-fn assert_asked_with_a_token(registry: &Serve) {
+pub fn assert_asked_with_a_token(registry: &Serve) {
     let log = registry.log();
     assert!(log.contains("path=\"/token\" status=200"), "{log}");
     assert!(!log.contains(PASSWORD), "{log}");

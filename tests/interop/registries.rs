@@ -55,8 +55,11 @@ impl Request {
 impl Registry {
     /// Each of them; without CNCF Distribution's if that is not installed.
     pub fn each() -> Vec<Self> {
-        let ours = [Serve::in_memory(), Serve::in_directory()].map(Self::Ours);
-        ours.into_iter().chain(Self::docker()).collect()
+        Self::both_of_ours().into_iter().chain(Self::docker()).collect()
+    }
+
+    pub fn both_of_ours() -> [Self; 2] {
+        [Serve::in_memory(), Serve::in_directory()].map(Self::Ours)
     }
 
     pub fn ours() -> Self {

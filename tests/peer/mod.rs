@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 use std::env;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// Where the program `name` is. A test that gets nothing returns: it has been said that it is skipped. With
@@ -26,4 +28,18 @@ pub fn require(name: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn are_required() -> bool {
     env::var("BNDLR_REQUIRE_PEERS").is_ok_and(|value| value == "1")
+}
+
+/// Whether the program `name`, which needs root, can be run: else the test is skipped, or fails, as for a missing one.
+///
+/// # Panics
+/// When the tests do not run as root and `BNDLR_REQUIRE_PEERS` is `1`.
+#[must_use]
+pub fn require_root(name: &str) -> Option<()> {
+    if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        return Some(());
+    }
+    assert!(!are_required(), "{name} needs root, and BNDLR_REQUIRE_PEERS=1");
+    eprintln!("skipped: {name} needs root");
+    None
 }

@@ -249,9 +249,11 @@ async fn a_push_can_ask_that_a_tag_is_new_or_still_the_same() {
     let points_to = async |tag: &str| {
         header(&registry.head(&format!("/v2/a/manifests/{tag}")).await, "docker-content-digest").to_owned()
     };
-    assert_refused(put("v1", "if-none-match", "*".to_owned()).await, 412, "MANIFEST_INVALID").await;
-    assert_refused(put("v1", "if-match", format!("\"{second}\"")).await, 412, "MANIFEST_INVALID").await;
-    assert_refused(put("new", "if-match", format!("\"{first}\"")).await, 412, "MANIFEST_INVALID").await;
+    assert_refused(put("v1", "if-none-match", "*".to_owned()).await, 412, "PRECONDITION").await;
+    assert_refused(put("v1", "if-match", format!("\"{second}\"")).await, 412, "PRECONDITION").await;
+    assert_refused(put("new", "if-match", format!("\"{first}\"")).await, 412, "PRECONDITION").await;
+    let get = registry.request(Method::GET, "/v2/a/manifests/v1").header("if-match", format!("\"{second}\""));
+    assert_refused(get.send().await.unwrap(), 412, "PRECONDITION").await;
     assert_eq!(points_to("v1").await, first.to_string());
 
     assert_eq!(put("new", "if-none-match", "*".to_owned()).await.status(), 201);

@@ -177,3 +177,17 @@ async fn a_blob_is_mounted_from_wherever_it_is_when_nobody_says_where() {
     assert_eq!(response.status(), 201);
     assert_eq!(registry.get(header(&response, "location")).await.text().await.unwrap(), "layer");
 }
+
+#[tokio::test]
+async fn repositories_are_not_searched_for_a_blob_that_is_nowhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = Embedded::in_directory(directory.path()).await;
+    let digest = registry.push_blob("from", b"content").await;
+    let missing = Digest::sha256(b"missing");
+    // A search would fail now.
+    let repositories = directory.path().join("repositories");
+    std::fs::rename(&repositories, directory.path().join("elsewhere")).unwrap();
+    std::fs::write(&repositories, "no directory").unwrap();
+    let mount = async |digest: Digest| registry.post(&format!("/v2/to/blobs/uploads/?mount={digest}")).await.status();
+    assert_eq!((mount(missing).await, mount(digest).await), (StatusCode::ACCEPTED, StatusCode::INTERNAL_SERVER_ERROR));
+}

@@ -43,6 +43,7 @@ impl Operations {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             connections: self.max_connections,
+            requests: self.max_connections.max(Limits::default().requests),
             uploads: self.max_uploads,
             idle_timeout: Duration::from_secs(self.idle_timeout),
             ..Limits::default()

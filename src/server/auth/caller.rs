@@ -40,7 +40,8 @@ pub(super) struct Door {
 enum Needed<'a> {
     /// To have logged in, or to have tried.
     Something(Option<Scope>),
-    In(&'a Name, Action),
+    /// To do this in a repository; and what to ask a token for, which may be more.
+    In(&'a Name, Action, Action),
 }
 
 impl Caller {
@@ -81,7 +82,7 @@ impl Caller {
         let Some(identity) = &self.0 else { return Ok(()) };
         match needed(endpoint, method) {
             Needed::Something(scope) => identity.check_known(scope.as_ref()),
-            Needed::In(name, action) => identity.check_may(action, name),
+            Needed::In(name, action, wish) => identity.check_may(action, wish, name),
         }
     }
 }
@@ -90,14 +91,17 @@ fn needed<'a>(endpoint: &'a Endpoint, method: &Method) -> Needed<'a> {
     match endpoint {
         Endpoint::Base => Needed::Something(None),
         Endpoint::Catalog => Needed::Something(Some(Scope::Catalog)),
-        Endpoint::Uploads(name) | Endpoint::Upload(name, _) => Needed::In(name, Action::Push),
+        Endpoint::Uploads(name) | Endpoint::Upload(name, _) => Needed::In(name, Action::Push, Action::Push),
+        // Who looks whether a blob is there is about to push it. ORAS's client for Python does not ask for another token
+        // when the one that it got for this does not let it go on.
+        Endpoint::Blob(name, _) if method == Method::HEAD => Needed::In(name, Action::Pull, Action::Push),
         Endpoint::Blob(name, _) | Endpoint::Manifest(name, _) | Endpoint::Tags(name) | Endpoint::Referrers(name, _) => {
             let action = match *method {
                 Method::GET | Method::HEAD | Method::OPTIONS => Action::Pull,
                 Method::DELETE => Action::Delete,
                 _ => Action::Push,
             };
-            Needed::In(name, action)
+            Needed::In(name, action, action)
         }
     }
 }
@@ -126,8 +130,8 @@ impl Identity {
         }
     }
 
-    fn check_may(&self, action: Action, name: &Name) -> Result<()> {
-        let scope = || Scope::Repository(name.clone(), action.into());
+    fn check_may(&self, action: Action, wish: Action, name: &Name) -> Result<()> {
+        let scope = || Scope::Repository(name.clone(), wish.into());
         if !self.may(action, name) {
             return Err(match &self.user {
                 None => self.door.log_in(Some(&scope())),

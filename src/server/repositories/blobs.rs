@@ -27,6 +27,11 @@ impl Repositories {
         Ok(self.blob_size(from, digest).await?.is_some() && self.link(to, digest).await?)
     }
 
+    /// Whether there is a repository that could have the blob: without its content, there is none.
+    pub async fn may_have_blob(&self, digest: Digest) -> Result<bool, Error> {
+        self.exists(&Item::Content(digest)).await
+    }
+
     /// Removes the blob from the repository, whatever refers to it; `false` when it does not have it.
     pub async fn delete_blob(&self, name: &Name, digest: Digest) -> Result<bool, Error> {
         self.delete(&Key::Blob(name.clone(), digest)).await

@@ -1,0 +1,61 @@
+//! What `examples/` has beside programs does what it says.
+
+mod program;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use program::{Desk, signal, wait};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The arguments of `bndlr serve` in a manifest for Kubernetes, with these paths in place of those of the pod.
+fn arguments(yaml: &str, paths: &[(&str, &str)]) -> Vec<String> {
+    let arguments =
+        yaml.lines().filter_map(|line| line.trim().strip_prefix("- ")).filter(|item| item.starts_with("--"));
+    arguments
+        .map(|argument| paths.iter().fold(argument.to_owned(), |line, (from, to)| line.replace(from, to)))
+        .collect()
+}
+
+#[test]
+fn the_registry_in_kubernetes_lets_everybody_pull_and_only_users_push() {
+    let yaml = fs::read_to_string(Path::new(ROOT).join("examples/kubernetes/serve.yaml")).unwrap();
+    for setting in [
+        "runAsNonRoot: true",
+        "allowPrivilegeEscalation: false",
+        "readOnlyRootFilesystem: true",
+        "capabilities: { drop: [ALL] }",
+        "seccompProfile: { type: RuntimeDefault }",
+        "automountServiceAccountToken: false",
+    ] {
+        assert!(yaml.contains(setting), "{setting}");
+    }
+    let desk = Desk::with_tree();
+    desk.write("users", &format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap()));
+    let [certificate, key, ca] = ["leaf.pem", "leaf.key", "ca.pem"].map(|name| format!("{ROOT}/tests/tls/{name}"));
+    let arguments = arguments(
+        &yaml,
+        &[
+            ("0.0.0.0:5000", "127.0.0.1:0"),
+            ("/data/", ""),
+            ("/run/secrets/users/", ""),
+            ("/run/secrets/tls/tls.crt", &certificate),
+            ("/run/secrets/tls/tls.key", &key),
+            // The port is known only later, and its clients are told where tokens are by the name they use.
+            ("--public-url=https://registry.example", ""),
+        ],
+    );
+    let mut child = desk.start(&format!("serve {}", arguments.join(" ")));
+    let mut address = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
+    let reference = format!("{}/team/app:v1", address.trim());
+    let push = format!("push tree {reference} --ca-file {ca}");
+    assert_eq!(desk.run(&push).code, Some(4), "nobody pushes without a password");
+    desk.run(&format!("{push} -u alice -p secret")).ok();
+    desk.run(&format!("pull {reference} -o pulled --ca-file {ca}")).ok();
+    assert_eq!(desk.read("pulled/a.txt"), desk.read("tree/a.txt"));
+    signal(&child, "TERM");
+    assert_eq!(wait(child).code, Some(0));
+}

@@ -1,0 +1,152 @@
+//! ORAS's client for Python pushes to our registry and pulls from it.
+//!
+//! It is the package `oras`, for which `BNDLR_ORAS_PYTHON` names the Python that has it; without that, `python3`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::access::{assert_asked_with_a_token, pull as pull_guarded, push};
+use crate::build::pull;
+use crate::containers::copy_tree;
+use crate::registries::{PASSWORD, Registry, Serve, USER, tls_file};
+use crate::run::{arg, command, json, run};
+use crate::{peer, tree};
+
+/// What each script begins with: `client` for the registry `host`, with TLS if there is a file with an authority.
+const CLIENT: &str = "
+import json, sys, time
+import oras.client
+# It tries again whatever was refused, and waits longer each time.
+time.sleep = lambda seconds: None
+host, authority = sys.argv[1:3]
+arguments = sys.argv[3:]
+client = oras.client.OrasClient(hostname=host, insecure=not authority, tls_verify=authority or True)
+";
+
+struct Oras {
+    python: PathBuf,
+    home: TempDir,
+}
+
+impl Oras {
+    fn find() -> Option<Self> {
+        let python = match std::env::var_os("BNDLR_ORAS_PYTHON") {
+            Some(python) => python.into(),
+            None => peer::require("python3")?,
+        };
+        let has_it = command(&python, &["-c", "import oras.client"]).stderr(Stdio::null()).status();
+        if !has_it.is_ok_and(|status| status.success()) {
+            assert!(!peer::are_required(), "{} has no package oras, and BNDLR_REQUIRE_PEERS=1", python.display());
+            eprintln!("skipped: {} has no package oras", python.display());
+            return None;
+        }
+        Some(Self { python, home: TempDir::new().unwrap() })
+    }
+
+    /// A script that goes on where [`CLIENT`] ends.
+    fn script(&self, script: &str, host: &str, authority: &str, arguments: &[&str]) -> Command {
+        let mut python = command(&self.python, &["-c", &format!("{CLIENT}{script}"), host, authority]);
+        python.args(arguments).current_dir(self.home.path());
+        // It writes passwords where Docker's client has them, if it is asked to.
+        python.env("HOME", self.home.path()).env_remove("DOCKER_CONFIG");
+        python
+    }
+
+    fn run(&self, script: &str, registry: &Registry, arguments: &[&str]) -> Value {
+        let host = registry.reference("");
+        let printed = run(&mut self.script(script, host.trim_end_matches('/'), "", arguments));
+        serde_json::from_slice(&printed).unwrap()
+    }
+}
+
+/// Pulls what arguments 1 names to 2. What is called `.`, it unpacks beside the directory that it was told, not into it.
+const PULL: &str = "
+target, directory = arguments
+print(json.dumps(client.pull(target=target, outdir=directory)))
+";
+
+/// Where [`PULL`] has to be sent for the files to end up in `directory`.
+fn below(directory: &Path) -> PathBuf {
+    directory.join("below")
+}
+
+#[test]
+fn oras_for_python_pulls_what_was_pushed() {
+    let Some(oras) = Oras::find() else { return };
+    for registry in Registry::each() {
+        let (tree, home, reference) = (tree::sample(), TempDir::new().unwrap(), registry.reference("team/app:v1"));
+        json(&["push", arg(tree.path()), &reference]);
+        oras.run(PULL, &registry, &[&reference, arg(&below(home.path()))]);
+        tree::assert_same(tree.path(), home.path());
+    }
+}
+
+/// Pushes the directory `tree` whole and in chunks, pulls it, and removes one of the tags.
+const JOURNEY: &str = "
+repository, out = arguments
+whole, chunked = repository + ':whole', repository + ':chunked'
+client.push(target=whole, files=['tree'], manifest_annotations={'team': 'größe'})
+client.push(target=chunked, files=['tree', 'big'], do_chunked=True, chunk_size=65536)
+before = sorted(client.get_tags(repository))
+pulled = client.pull(target=chunked, outdir=out)
+manifest = client.get_manifest(whole)
+client.delete_tags(repository, 'chunked')
+print(json.dumps({'before': before, 'after': client.get_tags(repository), 'pulled': pulled, 'manifest': manifest}))
+";
+
+#[test]
+fn what_oras_for_python_pushes_is_pulled() {
+    let Some(oras) = Oras::find() else { return };
+    let tree = tree::sample();
+    copy_tree(tree.path(), &oras.home.path().join("tree"));
+    // In chunks, and not compressed by it.
+    let big = tree::noise(1024 * 1024);
+    std::fs::write(oras.home.path().join("big"), &big).unwrap();
+    for registry in Registry::each() {
+        let home = TempDir::new().unwrap();
+        let (repository, out) = (registry.reference("python/app"), home.path().join("out"));
+        let did = oras.run(JOURNEY, &registry, &[&repository, arg(&out)]);
+        assert_eq!(did["before"], serde_json::json!(["chunked", "whole"]));
+        assert_eq!(did["after"], serde_json::json!(["whole"]));
+        assert_eq!(did["manifest"]["annotations"]["team"], "größe");
+        tree::assert_same(tree.path(), &out.join("tree"));
+        assert_eq!(std::fs::read(out.join("big")).unwrap(), big);
+        let pulled = pull(&format!("{repository}:whole"), home.path());
+        tree::assert_same(tree.path(), &pulled.join("tree"));
+    }
+}
+
+/// Logs in, if there is a password, and pulls; then pushes what came, with another client: one keeps its first token.
+const GUARDED: &str = "
+user, password, pulled, pushed = arguments
+if password:
+    client.login(username=user, password=password, hostname=host, config_path='config.json')
+client.pull(target=pulled, outdir='tree/below', config_path='config.json')
+client = oras.client.OrasClient(hostname=host, tls_verify=authority)
+client.push(target=pushed, files=['tree'], config_path='config.json')
+";
+
+#[test]
+fn oras_for_python_logs_in_pulls_and_pushes_over_tls() {
+    let Some(oras) = Oras::find() else { return };
+    let registry = Serve::guarded();
+    let (tree, reference) = push(&registry, "team/app:v1");
+    let pushed = format!("{}/other/name:v2", registry.address());
+    let guarded = |password: &str| {
+        std::fs::write(oras.home.path().join("config.json"), r#"{"auths":{}}"#).unwrap();
+        oras.script(GUARDED, registry.address(), arg(&tls_file("ca.pem")), &[USER, password, &reference, &pushed])
+    };
+    for wrong in ["", "wrong"] {
+        let refused = guarded(wrong).output().unwrap();
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && errors.contains("authentication"), "password {wrong:?}: {errors}");
+    }
+    run(&mut guarded(PASSWORD));
+    let home = TempDir::new().unwrap();
+    let pulled = pull_guarded(&pushed, home.path());
+    tree::assert_same(tree.path(), &pulled.join("tree"));
+    assert_asked_with_a_token(&registry);
+}
