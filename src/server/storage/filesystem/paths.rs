@@ -30,10 +30,14 @@ pub(super) const ANY_MARKER: &str = "bndlr-registry-";
 /// What a repository's directory has in it, beside other repositories.
 pub(super) const PARTS: [&str; 4] = [BLOBS, MANIFESTS, TAGS, REFERRERS];
 
+const REPOSITORIES: &str = "repositories";
 const BLOBS: &str = "_blobs";
 const MANIFESTS: &str = "_manifests";
 const TAGS: &str = "_tags";
 const REFERRERS: &str = "_referrers";
+
+/// How many bytes the path of a record with one digest has, beside the root's and the name's.
+const ROOM: usize = 256;
 
 /// The paths below a root.
 #[derive(Clone, Debug)]
@@ -59,7 +63,11 @@ impl Paths {
         match key {
             Key::Blob(name, digest) => below(self.part(name, BLOBS), *digest),
             Key::Manifest(name, digest) => below(self.part(name, MANIFESTS), *digest),
-            Key::Tag(name, tag) => self.part(name, TAGS).join(tag.as_str()),
+            Key::Tag(name, tag) => {
+                let mut path = self.part(name, TAGS);
+                path.push(tag.as_str());
+                path
+            }
             Key::Referrer(name, subject, digest) => below(below(self.part(name, REFERRERS), *subject), *digest),
         }
     }
@@ -74,7 +82,7 @@ impl Paths {
     }
 
     pub(super) fn repositories(&self) -> PathBuf {
-        self.0.join("repositories")
+        self.0.join(REPOSITORIES)
     }
 
     pub(super) fn tags(&self, repository: &Name) -> PathBuf {
@@ -131,7 +139,10 @@ impl Paths {
     }
 
     fn part(&self, repository: &Name, part: &str) -> PathBuf {
-        let mut path = self.repositories();
+        // With room for what comes after it, so that the path is not moved with every component.
+        let mut path = PathBuf::with_capacity(self.0.as_os_str().len() + repository.as_str().len() + ROOM);
+        path.push(&*self.0);
+        path.push(REPOSITORIES);
         path.push(repository.as_str());
         path.push(part);
         path
