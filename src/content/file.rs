@@ -79,10 +79,17 @@ pub(crate) fn read_at_hand(file: &File, buffer: &mut [u8], offset: u64) -> usize
 }
 
 /// Whether the file is on a tmpfs, which cannot be asked not to wait, and has no need to.
-#[cfg(target_os = "linux")]
-fn is_in_memory(file: &File) -> bool {
-    const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
-    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC)
+pub(crate) fn is_in_memory(file: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+        rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
 }
 
 /// A part of a file. Its buffer is spare once nobody has it any more.

@@ -3,6 +3,7 @@
 //! a thread, and so is finding out the reason.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -18,7 +19,9 @@ pub(super) fn read(paths: &Paths, key: &Key) -> Option<Record> {
     let file = open(&paths.record(key), For::Reading)?;
     let metadata = file.metadata().ok().filter(|metadata| metadata.len() <= MAX_RECORD)?;
     let mut bytes = vec![0; metadata.len() as usize];
-    let is_whole = read_at_hand(&file, &mut bytes, 0) == bytes.len();
+    let read =
+        if paths.are_in_memory() { file.read_at(&mut bytes, 0).ok()? } else { read_at_hand(&file, &mut bytes, 0) };
+    let is_whole = read == bytes.len();
     is_whole.then_some(Record { bytes: bytes.into(), modified: metadata.modified().ok()? })
 }
 

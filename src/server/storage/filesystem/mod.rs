@@ -47,12 +47,13 @@ impl Filesystem {
     /// # Errors
     /// [`OpenError::NotOurs`] when the directory has other things in it.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, OpenError> {
-        let paths = Paths::new(root.into());
+        let mut paths = Paths::new(root.into());
         claim(paths.root())?;
         let io = |source| OpenError::Io { path: paths.root().to_owned(), source };
         for directory in [paths.uploads(), paths.temporary(), paths.rounds(), paths.locks()] {
             durable::create_directories(&directory).map_err(io)?;
         }
+        paths.look_at_medium();
         Ok(Self { paths, hashers: Arc::default() })
     }
 

@@ -16,10 +16,12 @@
 //! No component of a repository's name begins with `_`, so `a` and `a/b` are kept apart. What is left in `uploads` and
 //! `temporary` by a process that was killed is never served.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::{Digests, Item, Key, Round, SessionId};
+use crate::content::is_in_memory;
 use crate::digest::Digest;
 use crate::reference::Name;
 
@@ -41,15 +43,29 @@ const ROOM: usize = 256;
 
 /// The paths below a root.
 #[derive(Clone, Debug)]
-pub(super) struct Paths(Arc<Path>);
+pub(super) struct Paths {
+    root: Arc<Path>,
+    in_memory: bool,
+}
 
 impl Paths {
+    /// Those below `root`, which are all on one file system, because files are moved between them.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self(root.into())
+        Self { root: root.into(), in_memory: false }
+    }
+
+    /// Asks, once, whether that file system is memory.
+    pub(super) fn look_at_medium(&mut self) {
+        self.in_memory = File::open(&self.root).is_ok_and(|root| is_in_memory(&root));
+    }
+
+    /// Whether reading never waits for a disk, as far as is known.
+    pub(super) fn are_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     pub(super) fn root(&self) -> &Path {
-        &self.0
+        &self.root
     }
 
     pub(super) fn item(&self, item: &Item) -> PathBuf {
@@ -78,11 +94,11 @@ impl Paths {
     }
 
     pub(super) fn contents(&self) -> PathBuf {
-        self.0.join("blobs")
+        self.root.join("blobs")
     }
 
     pub(super) fn repositories(&self) -> PathBuf {
-        self.0.join(REPOSITORIES)
+        self.root.join(REPOSITORIES)
     }
 
     pub(super) fn tags(&self, repository: &Name) -> PathBuf {
@@ -112,15 +128,15 @@ impl Paths {
     }
 
     pub(super) fn uploads(&self) -> PathBuf {
-        self.0.join("uploads")
+        self.root.join("uploads")
     }
 
     pub(super) fn temporary(&self) -> PathBuf {
-        self.0.join("temporary")
+        self.root.join("temporary")
     }
 
     pub(super) fn rounds(&self) -> PathBuf {
-        self.0.join("aside")
+        self.root.join("aside")
     }
 
     /// Where a collection sets things aside, as the root of this same layout.
@@ -129,7 +145,7 @@ impl Paths {
     }
 
     pub(super) fn locks(&self) -> PathBuf {
-        self.0.join("locks")
+        self.root.join("locks")
     }
 
     /// A record shares its lock with others: files that are never removed have to be few.
@@ -140,8 +156,8 @@ impl Paths {
 
     fn part(&self, repository: &Name, part: &str) -> PathBuf {
         // With room for what comes after it, so that the path is not moved with every component.
-        let mut path = PathBuf::with_capacity(self.0.as_os_str().len() + repository.as_str().len() + ROOM);
-        path.push(&*self.0);
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + repository.as_str().len() + ROOM);
+        path.push(&*self.root);
         path.push(REPOSITORIES);
         path.push(repository.as_str());
         path.push(part);
