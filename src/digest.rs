@@ -127,10 +127,12 @@ impl Digest {
     #[must_use]
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        self.as_bytes()
-            .iter()
-            .flat_map(|byte| [DIGITS[usize::from(byte >> 4)] as char, DIGITS[usize::from(byte & 15)] as char])
-            .collect()
+        let mut hex = String::with_capacity(2 * self.as_bytes().len());
+        for byte in self.as_bytes() {
+            hex.push(DIGITS[usize::from(byte >> 4)] as char);
+            hex.push(DIGITS[usize::from(byte & 15)] as char);
+        }
+        hex
     }
 
     /// The first twelve hexadecimal digits, for people.

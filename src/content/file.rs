@@ -32,7 +32,7 @@ pub fn read_file(
             return Ok(None);
         }
         let mut chunk = Chunk::of(wanted as usize);
-        chunk.fill_from_memory(&file, offset);
+        chunk.filled = read_at_hand(&file, &mut chunk.buffer[..chunk.wanted], offset);
         if !chunk.is_full() {
             let reading = Arc::clone(&file);
             chunk = tokio::task::spawn_blocking(move || chunk.fill(&reading, offset))
@@ -59,6 +59,39 @@ pub async fn read_file_range(file: Arc<File>, offset: u64, length: u64) -> Resul
     Err(Error::new(ErrorKind::Content, message))
 }
 
+/// Reads what the system has in memory, and so never waits for a disk. How many bytes that is says nothing about how
+/// many there are.
+pub(crate) fn read_at_hand(file: &File, buffer: &mut [u8], offset: u64) -> usize {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        match preadv2(file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => read,
+            Err(Errno::OPNOTSUPP) if is_in_memory(file) => file.read_at(buffer, offset).unwrap_or(0),
+            Err(_) => 0,
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, buffer, offset);
+        0
+    }
+}
+
+/// Whether the file is on a tmpfs, which cannot be asked not to wait, and has no need to.
+pub(crate) fn is_in_memory(file: &File) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+        rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        false
+    }
+}
+
 /// A part of a file. Its buffer is spare once nobody has it any more.
 struct Chunk {
     buffer: Box<[u8]>,
@@ -79,19 +112,6 @@ impl Chunk {
 
     fn is_full(&self) -> bool {
         self.filled == self.wanted
-    }
-
-    /// Reads what the system has in memory and so never waits for a disk. What does not come is for [`fill`](Self::fill)
-    /// to read, and to fail at.
-    fn fill_from_memory(&mut self, file: &File, offset: u64) {
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::io::{ReadWriteFlags, preadv2};
-            let mut room = [io::IoSliceMut::new(&mut self.buffer[..self.wanted])];
-            self.filled = preadv2(file, &mut room, offset, ReadWriteFlags::NOWAIT).unwrap_or(0);
-        }
-        #[cfg(not(target_os = "linux"))]
-        let _ = (file, offset);
     }
 
     /// Reads the rest, up to the end of the file, on a thread that may wait. `offset` is where the chunk begins.
@@ -144,5 +164,17 @@ mod tests {
             let end = content.len().min(offset + length);
             assert!(chunks.concat() == content[offset..end], "{length} bytes from {offset} on");
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_in_memory_is_at_hand() {
+        use std::io::Write;
+        let Ok(mut file) = tempfile::tempfile_in("/dev/shm") else { return eprintln!("skipped: no /dev/shm") };
+        file.write_all(b"content").unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(read_at_hand(&file, &mut buffer, 3), 4);
+        assert_eq!(&buffer[..4], b"tent");
+        assert_eq!(read_at_hand(&file, &mut buffer, 7), 0);
     }
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 pub use copy::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Observer, Outcome, copy};
 pub use error::{Error, ErrorKind};
+pub(crate) use file::{is_in_memory, read_at_hand};
 pub use file::{read_file, read_file_range};
 pub use memory::Memory;
 pub use reader::Reader;

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, USER_AGENT};
-use http::{Method, Response, StatusCode, request};
+use http::header::{CONTENT_LENGTH, HeaderValue, USER_AGENT};
+use http::{Method, Response, StatusCode, Uri, request};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
@@ -27,10 +27,10 @@ pub(super) struct Client(pub(super) SocketAddr);
 /// What is known of a request before it is answered.
 pub(super) struct Access {
     method: Method,
-    path: String,
+    uri: Uri,
     endpoint: &'static str,
     client: Option<SocketAddr>,
-    agent: String,
+    agent: Option<HeaderValue>,
     began: Instant,
     metrics: Arc<Metrics>,
     /// It is kept until the request is logged, which is when its answer ends.
@@ -39,13 +39,12 @@ pub(super) struct Access {
 
 impl Access {
     pub(super) fn begin(parts: &request::Parts, endpoint: &'static str, operations: &Operations) -> Self {
-        let agent = parts.headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
         Self {
             method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
+            uri: parts.uri.clone(),
             endpoint,
             client: parts.extensions.get().map(|Client(address)| *address),
-            agent: agent.unwrap_or_default(),
+            agent: parts.headers.get(USER_AGENT).cloned(),
             began: Instant::now(),
             metrics: Arc::clone(&operations.metrics),
             place: operations.place(),
@@ -93,12 +92,13 @@ impl Logged {
 
     fn log(&mut self) {
         let Some(access) = self.access.take() else { return };
-        let Access { method, path, endpoint, client, agent, began, metrics, .. } = access;
+        let Access { method, uri, endpoint, client, agent, began, metrics, .. } = access;
         let took = began.elapsed();
         metrics.answered(endpoint, &method, self.status, took, self.sent);
         let (status, ms) = (self.status.as_u16(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        let client = client.map(tracing::field::display);
-        tracing::info!(target: "bndlr::access", %method, path, status, bytes = self.sent, ms, client, agent);
+        let (path, client) = (uri.path(), client.map(tracing::field::display));
+        let agent = String::from_utf8_lossy(agent.as_ref().map_or(&[], HeaderValue::as_bytes));
+        tracing::info!(target: "bndlr::access", %method, path, status, bytes = self.sent, ms, client, agent = &*agent);
     }
 }
 

@@ -51,6 +51,11 @@ pub(super) fn set(response: &mut Response<Body>, name: HeaderName, value: impl s
     }
 }
 
+/// Sets a header that always has the same value.
+pub(super) fn set_static(response: &mut Response<Body>, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
 /// The entity tag of content that is addressed by its digest.
 pub(super) fn etag(digest: Digest) -> String {
     format!("\"{digest}\"")
@@ -58,14 +63,14 @@ pub(super) fn etag(digest: Digest) -> String {
 
 /// What every answer has, and what an answer to HEAD has not.
 pub(super) fn complete(method: &Method, mut response: Response<Body>) -> Response<Body> {
-    set(&mut response, HeaderName::from_static(DOCKER_DISTRIBUTION_API_VERSION), "registry/2.0");
+    set_static(&mut response, HeaderName::from_static(DOCKER_DISTRIBUTION_API_VERSION), "registry/2.0");
     // What was pushed here is nobody's web page.
-    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set_static(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
     let may_have_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if let Some(length) = response.body().size_hint().exact().filter(|_| may_have_body)
         && !response.headers().contains_key(CONTENT_LENGTH)
     {
-        set(&mut response, CONTENT_LENGTH, length);
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     if method == Method::HEAD { response.map(|_| empty(StatusCode::OK).into_body()) } else { response }
 }

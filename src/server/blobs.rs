@@ -28,7 +28,7 @@ pub(super) async fn head(repositories: &Repositories, request: &Request, name: &
         return Ok(describe(response, digest));
     }
     let mut response = describe(answer::empty(StatusCode::OK), digest);
-    answer::set(&mut response, CONTENT_TYPE, OCTET_STREAM);
+    answer::set_static(&mut response, CONTENT_TYPE, OCTET_STREAM);
     answer::set(&mut response, CONTENT_LENGTH, size);
     Ok(response)
 }
@@ -75,7 +75,7 @@ fn wanted(request: &Request, digest: Digest) -> Option<ByteRanges> {
 fn part(status: StatusCode, blob: &Blob, range: Range<u64>, digest: Digest) -> Response<Body> {
     let length = range.end - range.start;
     let mut response = answer::with_body(status, stream(blob.read(range), digest));
-    answer::set(&mut response, CONTENT_TYPE, OCTET_STREAM);
+    answer::set_static(&mut response, CONTENT_TYPE, OCTET_STREAM);
     answer::set(&mut response, CONTENT_LENGTH, length);
     response
 }
@@ -99,8 +99,8 @@ fn stream(chunks: Chunks<'static>, digest: Digest) -> Body {
 }
 
 fn describe(mut response: Response<Body>, digest: Digest) -> Response<Body> {
-    answer::set(&mut response, ACCEPT_RANGES, "bytes");
-    answer::set(&mut response, CACHE_CONTROL, answer::FOREVER);
+    answer::set_static(&mut response, ACCEPT_RANGES, "bytes");
+    answer::set_static(&mut response, CACHE_CONTROL, answer::FOREVER);
     answer::set(&mut response, ETAG, answer::etag(digest));
     answer::set(&mut response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
     response

@@ -34,7 +34,7 @@ pub(super) async fn get(
         Identifier::Digest(_) => answer::FOREVER,
         Identifier::Tag(_) => answer::NOT_WITHOUT_ASKING,
     };
-    answer::set(&mut response, CACHE_CONTROL, lasting);
+    answer::set_static(&mut response, CACHE_CONTROL, lasting);
     answer::set(&mut response, ETAG, answer::etag(digest));
     Ok(describe(response, digest))
 }

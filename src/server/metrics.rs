@@ -185,19 +185,19 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// What a path is, without the names in it.
-pub(super) fn endpoint_label(path: &str) -> &'static str {
-    match (path, Endpoint::parse(path)) {
+pub(super) fn endpoint_label(path: &str, named: Option<&Endpoint>) -> &'static str {
+    match (path, named) {
         ("/healthz", _) => "healthz",
         ("/metrics", _) => "metrics",
         _ if page::is_address(path) => "page",
-        (_, Ok(Endpoint::Base)) => "base",
-        (_, Ok(Endpoint::Blob(..))) => "blob",
-        (_, Ok(Endpoint::Uploads(_))) => "uploads",
-        (_, Ok(Endpoint::Upload(..))) => "upload",
-        (_, Ok(Endpoint::Manifest(..))) => "manifest",
-        (_, Ok(Endpoint::Tags(_))) => "tags",
-        (_, Ok(Endpoint::Referrers(..))) => "referrers",
-        (_, Ok(Endpoint::Catalog)) => "catalog",
-        (_, Err(_)) => "other",
+        (_, Some(Endpoint::Base)) => "base",
+        (_, Some(Endpoint::Blob(..))) => "blob",
+        (_, Some(Endpoint::Uploads(_))) => "uploads",
+        (_, Some(Endpoint::Upload(..))) => "upload",
+        (_, Some(Endpoint::Manifest(..))) => "manifest",
+        (_, Some(Endpoint::Tags(_))) => "tags",
+        (_, Some(Endpoint::Referrers(..))) => "referrers",
+        (_, Some(Endpoint::Catalog)) => "catalog",
+        (_, None) => "other",
     }
 }

@@ -19,7 +19,7 @@ use super::repositories::Repositories;
 use super::request::{self, Request};
 use super::storage::{BoxError, Memory, Storage};
 use super::{blobs, catalog, manifests, referrers, tags, uploads};
-use crate::protocol::{Endpoint, ErrorCode};
+use crate::protocol::{Endpoint, ErrorCode, InvalidPath};
 
 /// A registry over a storage: requests in, answers out. Cloning it gives another hold of the same one.
 #[derive(Clone)]
@@ -114,7 +114,8 @@ impl Registry {
     /// The same, when `hosts` has nothing against it.
     pub(super) async fn answer_for(&self, hosts: &Hosts, request: http::Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let endpoint = metrics::endpoint_label(parts.uri.path());
+        let named = Endpoint::parse(parts.uri.path());
+        let endpoint = metrics::endpoint_label(parts.uri.path(), named.as_ref().ok());
         let access = Access::begin(&parts, endpoint, &self.operations);
         let checked = hosts.check(&parts.uri, &parts.headers);
         let checked = checked.and_then(|()| hosts::check_origin(&parts.method, &parts.uri, &parts.headers));
@@ -124,7 +125,7 @@ impl Registry {
         let result = match checked {
             Ok(()) => {
                 let is_secure = parts.extensions.get::<Secure>().is_some();
-                self.admit(&parts.method, &parts.uri, is_secure, endpoint, &request, &mut body).await
+                self.admit(&parts.method, &parts.uri, is_secure, (endpoint, named), &request, &mut body).await
             }
             Err(problem) => Err(problem),
         };
@@ -145,7 +146,7 @@ impl Registry {
         method: &Method,
         uri: &Uri,
         is_secure: bool,
-        endpoint: &str,
+        (endpoint, named): (&str, std::result::Result<Endpoint, InvalidPath>),
         request: &Request,
         body: &mut request::Body,
     ) -> Result {
@@ -162,7 +163,7 @@ impl Registry {
             Some(auth) if uri.path() == TOKEN_PATH => return auth.give_token(method, request, body).await,
             Some(auth) => auth.caller(uri, &request.headers, is_secure).await?,
         };
-        let named = Endpoint::parse(uri.path()).map_err(|invalid| invalid_path(method, invalid.into()))?;
+        let named = named.map_err(|invalid| invalid_path(method, invalid.into()))?;
         // Whoever may not go on takes no turn from those who may.
         caller.check(&named, method)?;
         let _turn = self.operations.admit(method, endpoint).await?;

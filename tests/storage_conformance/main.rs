@@ -108,9 +108,9 @@ async fn conformance(storage: &dyn Storage) {
     records::records_are_written_read_and_removed(storage).await;
     records::records_are_kept_apart(storage).await;
     records::conditions_hold_or_nothing_changes(storage).await;
-    records::a_record_leads_to_another(storage).await;
     uploads::contents_are_there_when_finished(storage).await;
     uploads::a_content_is_opened_by_its_link(storage).await;
+    uploads::a_content_may_be_linked_when_it_is_finished(storage).await;
     records::renewing_makes_young(storage).await;
     uploads::sessions_grow_in_order_and_end(storage).await;
     uploads::sessions_survive_a_cut_and_refuse_wrong_content(storage).await;

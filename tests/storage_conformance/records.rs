@@ -70,20 +70,6 @@ pub async fn conditions_hold_or_nothing_changes(storage: &dyn Storage) {
     assert_eq!(repositories, [name("conditions")]);
 }
 
-pub async fn a_record_leads_to_another(storage: &dyn Storage) {
-    let (from, to) = (tag_key("lead", "from"), tag_key("lead", "to"));
-    let follow = async |lead: Option<Key>| {
-        let found = storage.follow(&from, Box::new(move |_| lead)).await.unwrap();
-        found.map(|(first, second)| (first.bytes, second.map(|second| second.bytes)))
-    };
-    assert_eq!(follow(Some(to.clone())).await, None);
-    put(storage, &from, "first").await;
-    assert_eq!(follow(None).await, Some(("first".into(), None)));
-    assert_eq!(follow(Some(to.clone())).await, Some(("first".into(), None)));
-    put(storage, &to, "second").await;
-    assert_eq!(follow(Some(to.clone())).await, Some(("first".into(), Some("second".into()))));
-}
-
 pub async fn renewing_makes_young(storage: &dyn Storage) {
     let digest = upload(storage, &name("renewed"), b"young").await;
     for item in keys("renewed").map(Item::from).into_iter().chain([Item::Content(digest)]) {

@@ -27,6 +27,21 @@ pub async fn a_content_is_opened_by_its_link(storage: &dyn Storage) {
     assert!(storage.open_linked(&link(&there), digest).await.unwrap().is_none(), "the link is not");
 }
 
+pub async fn a_content_may_be_linked_when_it_is_finished(storage: &dyn Storage) {
+    let here = name("finished");
+    let wrong = Digest::sha256(b"something else");
+    for (content, digest) in [(&b"finished"[..], wrong), (b"finished", Digest::sha256(b"finished"))] {
+        let session = storage.begin_upload(&here, Algorithm::Sha256).await.unwrap();
+        storage.append(&here, &session, Some(0), chunks(&[content])).await.unwrap();
+        let link = Key::Blob(here.clone(), digest);
+        let finished = storage.finish_linked(&here, &session, digest, &link).await;
+        assert_eq!(finished.is_ok(), digest != wrong, "{finished:?}");
+        assert_eq!(is_there(storage, &link.into()).await, digest != wrong, "what is not received is not linked");
+        assert!(matches!(storage.upload_size(&here, &session).await, Err(Error::UploadUnknown(_))));
+        assert_eq!(super::content(storage, digest).await.is_some(), digest != wrong);
+    }
+}
+
 pub async fn sessions_grow_in_order_and_end(storage: &dyn Storage) {
     let (here, there) = (name("sessions"), name("sessions-too"));
     let session = storage.begin_upload(&here, Algorithm::Sha256).await.unwrap();

@@ -42,8 +42,8 @@ impl Repositories {
     /// # Errors
     /// As [`Storage::finish_upload`](crate::server::storage::Storage::finish_upload).
     pub async fn finish_upload(&self, name: &Name, session: &SessionId, digest: Digest) -> Result<(), Error> {
-        self.storage.finish_upload(name, session, digest).await?;
-        if self.link(name, digest).await? {
+        self.storage.finish_linked(name, session, digest, &Key::Blob(name.clone(), digest)).await?;
+        if self.exists(&Item::Content(digest)).await? {
             return Ok(());
         }
         // A collection that has no grace was faster than the link. The client has to begin again.

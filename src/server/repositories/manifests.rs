@@ -6,7 +6,7 @@ use super::{Repositories, tags};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, RawManifest};
 use crate::reference::{Identifier, Name};
-use crate::server::storage::{Condition, Digests, Error, Item, Key, Record};
+use crate::server::storage::{Condition, Digests, Error, Item, Key};
 
 /// A manifest as it is kept: its bytes, verbatim, and the media type that it was pushed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,17 +50,16 @@ impl Repositories {
         name: &Name,
         identifier: &Identifier,
     ) -> Result<Option<(Digest, StoredManifest)>, Error> {
-        let (digest, record) = match identifier {
-            Identifier::Digest(digest) => (*digest, self.storage.read(&Key::Manifest(name.clone(), *digest)).await?),
+        let digest = match identifier {
+            Identifier::Digest(digest) => *digest,
             Identifier::Tag(tag) => {
-                let (key, repository) = (Key::Tag(name.clone(), tag.clone()), name.clone());
-                let lead = move |tag: &Record| Some(Key::Manifest(repository, tags::parse(&tag.bytes)?));
-                let Some((tag, manifest)) = self.storage.follow(&key, Box::new(lead)).await? else { return Ok(None) };
-                (tags::parse(&tag.bytes).ok_or_else(|| Error::Damaged(key.to_string()))?, manifest)
+                let key = Key::Tag(name.clone(), tag.clone());
+                let Some(record) = self.storage.read(&key).await? else { return Ok(None) };
+                tags::parse(&record.bytes).ok_or_else(|| Error::Damaged(key.to_string()))?
             }
         };
         let key = Key::Manifest(name.clone(), digest);
-        let record = match record {
+        let record = match self.storage.read(&key).await? {
             None if self.manifest_exists(name, digest).await? => self.storage.read(&key).await?,
             found => found,
         };

@@ -33,9 +33,6 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The bytes of a chunk as they come in. An error ends the stream.
 pub type Chunks<'a> = BoxStream<'a, Result<Bytes, BoxError>>;
 
-/// What record a record leads to, if to any.
-pub type Lead = Box<dyn FnOnce(&Record) -> Option<Key> + Send>;
-
 /// Keeps the records, contents and upload sessions of a registry.
 ///
 /// *Records* are small values under a [`Key`]. *Contents* are blobs of any size under their digest, once for the whole
@@ -83,16 +80,6 @@ pub type Lead = Box<dyn FnOnce(&Record) -> Option<Key> + Send>;
 pub trait Storage: Send + Sync + 'static {
     /// The record.
     async fn read(&self, key: &Key) -> Result<Option<Record>, Error>;
-
-    /// The record, and the one that it leads to. A storage that can do it in one go does.
-    async fn follow(&self, key: &Key, lead: Lead) -> Result<Option<(Record, Option<Record>)>, Error> {
-        let Some(record) = self.read(key).await? else { return Ok(None) };
-        let next = match lead(&record) {
-            Some(key) => self.read(&key).await?,
-            None => None,
-        };
-        Ok(Some((record, next)))
-    }
 
     /// When the item was last written or renewed, if it is there.
     async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error>;
@@ -180,6 +167,22 @@ pub trait Storage: Send + Sync + 'static {
     /// [`Error::UploadUnknown`]; [`Error::UploadBusy`]; [`Error::Digest`] when the bytes have another digest, which ends
     /// the session, too.
     async fn finish_upload(&self, repository: &Name, session: &SessionId, digest: Digest) -> Result<(), Error>;
+
+    /// The same, and then the record `link`, which is written as it may be and has no bytes. A storage that can do it in
+    /// one go does.
+    ///
+    /// # Errors
+    /// Those of [`finish_upload`](Self::finish_upload).
+    async fn finish_linked(
+        &self,
+        repository: &Name,
+        session: &SessionId,
+        digest: Digest,
+        link: &Key,
+    ) -> Result<(), Error> {
+        self.finish_upload(repository, session, digest).await?;
+        self.write(link, Bytes::new(), Condition::Any).await.map(drop)
+    }
 
     /// Ends the session and forgets its bytes.
     ///

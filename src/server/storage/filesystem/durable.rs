@@ -37,6 +37,11 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     with_parent(to, || fs::rename(from, to))
 }
 
+/// The same, but for syncing the directory, which is left to the caller.
+pub(super) fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    with_directory(to, || fs::rename(from, to))
+}
+
 /// Gives a file that has been synced one more name; `false` when something has that already.
 pub(super) fn link(from: &Path, to: &Path) -> io::Result<bool> {
     unless_exists(with_parent(to, || fs::hard_link(from, to)))
@@ -75,6 +80,16 @@ pub(super) fn prune(path: &Path, top: &Path) {
 
 /// Runs `change`, which makes the entry at `path`, with the directory around it in place, and syncs that directory.
 fn with_parent(path: &Path, change: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let result = with_directory(path, change);
+    // What is there already may be somebody's who has not come to syncing.
+    match &result {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => result,
+        _ => sync_parent(path).and(result),
+    }
+}
+
+/// Runs `change`, which makes the entry at `path`, with the directory around it in place.
+fn with_directory(path: &Path, change: impl Fn() -> io::Result<()>) -> io::Result<()> {
     let parent = path.parent().ok_or(ErrorKind::InvalidInput)?;
     let mut result = change();
     for _ in 0..ATTEMPTS {
@@ -89,11 +104,7 @@ fn with_parent(path: &Path, change: impl Fn() -> io::Result<()>) -> io::Result<(
         }
         result = change();
     }
-    // What is there already may be somebody's who has not come to syncing.
-    match &result {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => result,
-        _ => sync_parent(path).and(result),
-    }
+    result
 }
 
 /// Creates a directory, if there is none, and those around it.

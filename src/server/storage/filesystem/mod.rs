@@ -1,9 +1,10 @@
 //! A storage in a directory, which any number of processes may share. The file system has to tell capitals from small
 //! letters, because tags do.
 //!
-//! Every call goes to tokio's threads for blocking work, and none of them waits there for a client: what is uploaded is
-//! collected first, and written in large pieces.
+//! What may wait for the disk goes to tokio's threads for blocking work; what the system has in memory is read at once.
+//! Nothing waits there for a client: what is uploaded is collected first, and written in large pieces.
 
+mod at_hand;
 mod durable;
 mod leftovers;
 mod listing;
@@ -25,8 +26,8 @@ use futures::future::{self, FutureExt};
 use self::paths::Paths;
 use self::upload::{Hashers, Upload};
 use super::{
-    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Lead, Leftovers, OpenError, Record, Round, SessionId,
-    Storage, Sweep,
+    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, OpenError, Record, Round, SessionId, Storage,
+    Sweep,
 };
 use crate::digest::{Algorithm, Digest};
 use crate::reference::{Name, Tag};
@@ -68,11 +69,12 @@ impl Filesystem {
         Self::over(paths)
     }
 
-    fn over(paths: Paths) -> Result<Self, OpenError> {
+    fn over(mut paths: Paths) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: paths.root().to_owned(), source };
         for directory in [paths.uploads(), paths.temporary(), paths.rounds(), paths.locks()] {
             durable::create_directories(&directory).map_err(io)?;
         }
+        paths.look_at_medium();
         Ok(Self { paths, hashers: Arc::default() })
     }
 
@@ -88,7 +90,10 @@ impl Filesystem {
     async fn open_upload(&self, repository: &Name, session: &SessionId) -> Result<Upload, Error> {
         let (hashers, path) = (Arc::clone(&self.hashers), self.paths.upload(repository, session));
         let session = session.clone();
-        blocking(move || Upload::open(hashers, session, path)).await
+        match at_hand::upload(&path) {
+            Some(file) => Upload::of_file(hashers, session, path, file),
+            None => blocking(move || Upload::open(hashers, session, path)).await,
+        }
     }
 }
 
@@ -138,21 +143,17 @@ fn write(mut upload: Upload, bytes: Bytes) -> impl Future<Output = Result<Upload
 #[async_trait]
 impl Storage for Filesystem {
     async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+        if let Some(record) = at_hand::read(&self.paths, key) {
+            return Ok(Some(record));
+        }
         let key = key.clone();
         self.run(move |paths| records::read(paths, &key)).await
     }
 
-    async fn follow(&self, key: &Key, lead: Lead) -> Result<Option<(Record, Option<Record>)>, Error> {
-        let key = key.clone();
-        let follow = move |paths: &Paths| {
-            let Some(record) = records::read(paths, &key)? else { return Ok(None) };
-            let next = lead(&record).map(|key| records::read(paths, &key)).transpose()?;
-            Ok(Some((record, next.flatten())))
-        };
-        self.run(follow).await
-    }
-
     async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error> {
+        if let Some(modified) = at_hand::find(&self.paths, item) {
+            return Ok(Some(modified));
+        }
         let item = item.clone();
         self.run(move |paths| records::find(paths, &item)).await
     }
@@ -173,16 +174,10 @@ impl Storage for Filesystem {
     }
 
     async fn open(&self, digest: Digest) -> Result<Option<Blob>, Error> {
+        if let Some(blob) = at_hand::content(&self.paths, digest) {
+            return Ok(Some(blob));
+        }
         self.run(move |paths| records::open(paths, digest)).await
-    }
-
-    async fn open_linked(&self, link: &Key, digest: Digest) -> Result<Option<(SystemTime, Blob)>, Error> {
-        let link = Item::from(link.clone());
-        let open = move |paths: &Paths| {
-            let Some(modified) = records::find(paths, &link)? else { return Ok(None) };
-            Ok(records::open(paths, digest)?.map(|blob| (modified, blob)))
-        };
-        self.run(open).await
     }
 
     async fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<Name>, Error> {
@@ -287,8 +282,18 @@ impl Storage for Filesystem {
 
     async fn finish_upload(&self, repository: &Name, session: &SessionId, digest: Digest) -> Result<(), Error> {
         let upload = self.open_upload(repository, session).await?;
-        let content = self.paths.content(digest);
-        blocking(move || upload.finish(digest, &content)).await
+        self.run(move |paths| upload::finish(paths, upload, digest, None)).await
+    }
+
+    async fn finish_linked(
+        &self,
+        repository: &Name,
+        session: &SessionId,
+        digest: Digest,
+        link: &Key,
+    ) -> Result<(), Error> {
+        let (upload, link) = (self.open_upload(repository, session).await?, link.clone());
+        self.run(move |paths| upload::finish(paths, upload, digest, Some(&link))).await
     }
 
     async fn cancel_upload(&self, repository: &Name, session: &SessionId) -> Result<(), Error> {

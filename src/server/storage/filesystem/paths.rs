@@ -16,10 +16,12 @@
 //! No component of a repository's name begins with `_`, so `a` and `a/b` are kept apart. What is left in `uploads` and
 //! `temporary` by a process that was killed is never served.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::{Digests, Item, Key, Round, SessionId};
+use crate::content::is_in_memory;
 use crate::digest::Digest;
 use crate::reference::Name;
 
@@ -30,22 +32,40 @@ pub(super) const ANY_MARKER: &str = "bndlr-registry-";
 /// What a repository's directory has in it, beside other repositories.
 pub(super) const PARTS: [&str; 4] = [BLOBS, MANIFESTS, TAGS, REFERRERS];
 
+const REPOSITORIES: &str = "repositories";
 const BLOBS: &str = "_blobs";
 const MANIFESTS: &str = "_manifests";
 const TAGS: &str = "_tags";
 const REFERRERS: &str = "_referrers";
 
+/// How many bytes the path of a record with one digest has, beside the root's and the name's.
+const ROOM: usize = 256;
+
 /// The paths below a root.
 #[derive(Clone, Debug)]
-pub(super) struct Paths(Arc<Path>);
+pub(super) struct Paths {
+    root: Arc<Path>,
+    in_memory: bool,
+}
 
 impl Paths {
+    /// Those below `root`, which are all on one file system, because files are moved between them.
     pub(super) fn new(root: PathBuf) -> Self {
-        Self(root.into())
+        Self { root: root.into(), in_memory: false }
+    }
+
+    /// Asks, once, whether that file system is memory.
+    pub(super) fn look_at_medium(&mut self) {
+        self.in_memory = File::open(&self.root).is_ok_and(|root| is_in_memory(&root));
+    }
+
+    /// Whether reading never waits for a disk, as far as is known.
+    pub(super) fn are_in_memory(&self) -> bool {
+        self.in_memory
     }
 
     pub(super) fn root(&self) -> &Path {
-        &self.0
+        &self.root
     }
 
     pub(super) fn item(&self, item: &Item) -> PathBuf {
@@ -59,7 +79,11 @@ impl Paths {
         match key {
             Key::Blob(name, digest) => below(self.part(name, BLOBS), *digest),
             Key::Manifest(name, digest) => below(self.part(name, MANIFESTS), *digest),
-            Key::Tag(name, tag) => self.part(name, TAGS).join(tag.as_str()),
+            Key::Tag(name, tag) => {
+                let mut path = self.part(name, TAGS);
+                path.push(tag.as_str());
+                path
+            }
             Key::Referrer(name, subject, digest) => below(below(self.part(name, REFERRERS), *subject), *digest),
         }
     }
@@ -70,11 +94,11 @@ impl Paths {
     }
 
     pub(super) fn contents(&self) -> PathBuf {
-        self.0.join("blobs")
+        self.root.join("blobs")
     }
 
     pub(super) fn repositories(&self) -> PathBuf {
-        self.0.join("repositories")
+        self.root.join(REPOSITORIES)
     }
 
     pub(super) fn tags(&self, repository: &Name) -> PathBuf {
@@ -104,15 +128,15 @@ impl Paths {
     }
 
     pub(super) fn uploads(&self) -> PathBuf {
-        self.0.join("uploads")
+        self.root.join("uploads")
     }
 
     pub(super) fn temporary(&self) -> PathBuf {
-        self.0.join("temporary")
+        self.root.join("temporary")
     }
 
     pub(super) fn rounds(&self) -> PathBuf {
-        self.0.join("aside")
+        self.root.join("aside")
     }
 
     /// Where a collection sets things aside, as the root of this same layout.
@@ -121,7 +145,7 @@ impl Paths {
     }
 
     pub(super) fn locks(&self) -> PathBuf {
-        self.0.join("locks")
+        self.root.join("locks")
     }
 
     /// A record shares its lock with others: files that are never removed have to be few.
@@ -131,7 +155,10 @@ impl Paths {
     }
 
     fn part(&self, repository: &Name, part: &str) -> PathBuf {
-        let mut path = self.repositories();
+        // With room for what comes after it, so that the path is not moved with every component.
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + repository.as_str().len() + ROOM);
+        path.push(&*self.root);
+        path.push(REPOSITORIES);
         path.push(repository.as_str());
         path.push(part);
         path

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::super::{Error, SessionId};
-use super::durable;
+use super::super::{Condition, Error, Key, SessionId};
+use super::paths::Paths;
+use super::{durable, records};
 use crate::digest::{Algorithm, Digest, Hasher, Mismatch};
 
 /// How many bytes are read at once when a file is read again for its digest.
@@ -64,6 +65,17 @@ impl Hashers {
     }
 }
 
+/// Makes a content of what the upload has received, and links it.
+pub(super) fn finish(paths: &Paths, upload: Upload, digest: Digest, link: Option<&Key>) -> Result<(), Error> {
+    let content = paths.content(digest);
+    upload.finish(digest, &content)?;
+    if let Some(link) = link {
+        records::write(paths, link, &[], &Condition::Any)?;
+    }
+    // Last, because most disks have made both entries last with the first one that is synced.
+    durable::sync_parent(&content).map_err(Error::io(format_args!("sync content {digest}")))
+}
+
 /// An upload session that nobody else can write to, in this process or in another, until this is dropped.
 pub(super) struct Upload {
     session: SessionId,
@@ -82,6 +94,12 @@ impl Upload {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::UploadUnknown(session)),
             result => result.map_err(Error::io(describe()))?,
         };
+        Self::of_file(hashers, session, path, file)
+    }
+
+    /// The session whose file at `path` is open, to be read and appended to.
+    pub(super) fn of_file(hashers: Arc<Hashers>, session: SessionId, path: PathBuf, file: File) -> Result<Self, Error> {
+        let describe = || format!("open upload session {session}");
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(Error::UploadBusy(session)),
             Err(TryLockError::Error(error)) => return Err(Error::io(describe())(error)),
@@ -114,8 +132,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Moves what was received to `content`, if that is its digest; else removes it.
-    pub(super) fn finish(mut self, digest: Digest, content: &Path) -> Result<(), Error> {
+    /// Moves what was received to `content`, if that is its digest; else removes it. The directory there is not synced.
+    fn finish(mut self, digest: Digest, content: &Path) -> Result<(), Error> {
         let what = format!("finish upload session {}", self.session);
         let found = self.digest(digest.algorithm()).map_err(Error::io(&what))?;
         if found != digest {
@@ -126,7 +144,7 @@ impl Upload {
         let finish = || {
             self.file.set_modified(SystemTime::now())?;
             self.file.sync_all()?;
-            durable::rename(&self.path, content)
+            durable::move_to(&self.path, content)
         };
         finish().map_err(Error::io(what))
     }
