@@ -21,10 +21,10 @@ const LONGEST_ROUND: u64 = 400;
 const SUBJECT: &[u8] = b"not pushed yet";
 
 /// Numbers that are the same for the same seed.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
@@ -40,23 +40,23 @@ struct Sent {
 }
 
 /// What one client pushes: a chain of images to a repository of its own, and one tag that follows it.
-struct Pusher {
+pub struct Pusher {
     repository: String,
     random: Random,
     sent: Vec<Sent>,
     /// What the tag was to point to, in order, and how many of those pushes were acknowledged.
     tagged: Vec<Digest>,
-    confirmed: usize,
+    pub confirmed: usize,
 }
 
 impl Pusher {
-    fn new(seed: u64, number: u64) -> Self {
+    pub fn new(seed: u64, number: u64) -> Self {
         let repository = format!("crash/p{number}");
         Self { repository, random: Random(seed ^ (number << 32)), sent: Vec::new(), tagged: Vec::new(), confirmed: 0 }
     }
 
     /// Pushes until the server is gone.
-    async fn run(&mut self, server: &Server) {
+    pub async fn run(&mut self, server: &Server) {
         while self.push_image(server).await.is_ok() {}
     }
 
@@ -118,7 +118,7 @@ impl Pusher {
     }
 
     /// Holds a server against what was sent to the one before.
-    async fn check(&self, server: &Server) {
+    pub async fn check(&self, server: &Server) {
         for sent in &self.sent {
             match server.get(&sent.path).await {
                 Some(content) => assert_eq!(Digest::sha256(&content), sent.digest, "{} is damaged", sent.path),
@@ -147,7 +147,7 @@ impl Pusher {
     }
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let given = std::env::var("BNDLR_CRASH_SEED").ok().map(|seed| seed.parse().unwrap());
     given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64)
 }
