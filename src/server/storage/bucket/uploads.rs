@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::{self, FutureExt};
 use futures::stream::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::progress::{Hashers, Progress};
 use super::super::{BoxError, Chunks, Error, SessionId};
@@ -260,17 +260,18 @@ impl Upload {
         if !self.put().await? {
             return Err(self.lost().await);
         }
-        if begun.elapsed() > FINISH_LIMIT {
-            let what = format!("finish upload session {}", self.name);
-            return Err(Error::io(what)(std::io::ErrorKind::TimedOut.into()));
-        }
         let value = self.session.content.encode()?;
         let decide = |object: Object| match object.live {
             // It has been there before, and is young now.
             Some(Value { bytes, .. }) => (Some(Object { live: Some(Value::new(bytes)), ..object }), false),
             None => (Some(Object { live: Some(Value::new(value.clone())), ..object }), true),
         };
-        let is_ours = self.objects.change(&paths::content(digest), true, decide).await?;
+        let path = paths::content(digest);
+        let finished = timeout_at(begun + FINISH_LIMIT, self.objects.change(&path, true, decide)).await;
+        let is_ours = finished.unwrap_or_else(|_| {
+            let what = format!("finish upload session {}", self.name);
+            Err(Error::io(what)(std::io::ErrorKind::TimedOut.into()))
+        })?;
         if is_ours { self.objects.delete(&paths::upload(&self.name)).await } else { self.forget().await }
     }
 
