@@ -25,7 +25,7 @@
 //! | [`unpack`] | a bundle or any other image becomes a directory |
 //! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
 //! | [`remote`] | a registry over HTTP, as a client: blobs, manifests, credentials |
-//! | [`server`] | a registry, as a server, over storage on disk or in memory |
+//! | [`server`] | a registry, as a server, over storage on disk, in a bucket or in memory |
 //! | [`cli`] | the commands: arguments, output, progress, exit codes |
 
 pub mod archive;

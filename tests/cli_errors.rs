@@ -57,7 +57,7 @@ fn wrong_arguments_are_named_before_anything_is_done() {
         (&["push", "tree", "oci:x", "-u", "alice", "-p", "x"], "none is named", ""),
         (&["push", "tree", "-u", "alice", "-p", "x", "a.io/b", "c.io/d"], "a.io and c.io", "one after the other"),
         (&["pull", "oci:x", "--format", "xml"], "'xml'", "--help"),
-        (&["serve"], "--root <DIR>|--memory", "--help"),
+        (&["serve"], "--root <DIR>|--", "--help"),
         (&["serve", "--memory", "--root", "kept"], "cannot be used with", "--help"),
         (&["serve", "--memory", "--listen", "0.0.0.0:0"], "other machines", "--anonymous"),
     ] {
@@ -66,6 +66,16 @@ fn wrong_arguments_are_named_before_anything_is_done() {
         assert!(!ran.stderr.contains("Packing"), "{ran:?}");
     }
     assert_eq!(desk.names(), ["tree"]);
+}
+
+#[cfg(feature = "object-store")]
+#[test]
+fn a_bucket_that_cannot_be_used_is_named_before_anything_is_served() {
+    let desk = Desk::new();
+    assert_failed(&desk.run("serve --memory --storage s3://x"), 2, "cannot be used with", Some("--help"));
+    assert_failed(&desk.run("serve --storage ./x"), 2, "\"./x\" is no bucket, expected s3://BUCKET/PREFIX", None);
+    assert_failed(&desk.run("serve --storage az://x"), 6, "cannot use az://x", Some("AWS_REGION"));
+    assert!(desk.names().is_empty());
 }
 
 #[test]

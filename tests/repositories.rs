@@ -1,6 +1,8 @@
 //! What blobs, manifests, tags and referrers of a repository mean to each other, also beside a garbage collection.
 
 mod embedded;
+#[cfg(feature = "object-store")]
+mod s3;
 
 use std::fs::File;
 use std::path::Path;
@@ -240,6 +242,16 @@ async fn of_many_who_make_a_tag_one_wins() {
     one_of_many_makes_a_tag(&Desk::over(Filesystem::open(root.path()).unwrap())).await;
 }
 
+#[cfg(feature = "object-store")]
+#[tokio::test]
+async fn a_bucket_does_as_a_directory_does() {
+    let server = s3::S3Server::start();
+    let desk =
+        async |url| Desk::over(bndlr::server::storage::Bucket::open_with(url, server.variables()).await.unwrap());
+    one_of_many_makes_a_tag(&desk("s3://bucket/one").await).await;
+    what_is_set_aside_comes_back(desk("s3://bucket/two").await).await;
+}
+
 #[tokio::test]
 async fn a_manifest_is_refused_with_what_is_missing_and_leaves_nothing() {
     let desk = Desk::new();
@@ -262,32 +274,36 @@ async fn a_manifest_is_refused_with_what_is_missing_and_leaves_nothing() {
 async fn what_a_collection_set_aside_comes_back_when_it_is_missed() {
     let root = tempfile::tempdir().unwrap();
     for desk in [Desk::new(), Desk::over(Filesystem::open(root.path()).unwrap())] {
-        let digest = desk.image(b"layer", &["v1"]).await;
-        let layer = Digest::sha256(b"layer");
-        let referrer = desk.put(&about(&descriptor(OCI_MANIFEST, b"subject"), b"layer"), &[]).await;
-        let subject = Digest::sha256(b"subject");
-        let all = [
-            desk.manifest(digest),
-            desk.manifest(referrer),
-            Key::Referrer(desk.here.clone(), subject, referrer).into(),
-            desk.link(layer),
-            Item::Content(layer),
-        ];
-        desk.set_aside(&all).await;
-        assert_eq!(desk.all.blob_size(&desk.here, layer).await.unwrap(), Some(5));
-        assert_eq!(desk.pull("v1").await, Some(digest));
-        assert_eq!(desk.pull(&referrer.to_string()).await, Some(referrer));
-        assert_eq!(desk.referrers(subject).await, [referrer], "it refers again");
-
-        desk.set_aside(&all[..2]).await;
-        desk.set_aside(&all[3..]).await;
-        assert_eq!(desk.put(&image_manifest(b"layer"), &["v2"]).await, digest);
-        desk.set_aside(&all[3..]).await;
-        assert!(desk.all.mount_blob(&desk.here, &name("there"), layer).await.unwrap());
-        desk.set_aside(&all[3..4]).await;
-        assert!(desk.all.delete_blob(&desk.here, layer).await.unwrap());
-        assert_eq!(desk.all.blob_size(&desk.here, layer).await.unwrap(), None, "what is deleted does not come back");
+        what_is_set_aside_comes_back(desk).await;
     }
+}
+
+async fn what_is_set_aside_comes_back(desk: Desk) {
+    let digest = desk.image(b"layer", &["v1"]).await;
+    let layer = Digest::sha256(b"layer");
+    let referrer = desk.put(&about(&descriptor(OCI_MANIFEST, b"subject"), b"layer"), &[]).await;
+    let subject = Digest::sha256(b"subject");
+    let all = [
+        desk.manifest(digest),
+        desk.manifest(referrer),
+        Key::Referrer(desk.here.clone(), subject, referrer).into(),
+        desk.link(layer),
+        Item::Content(layer),
+    ];
+    desk.set_aside(&all).await;
+    assert_eq!(desk.all.blob_size(&desk.here, layer).await.unwrap(), Some(5));
+    assert_eq!(desk.pull("v1").await, Some(digest));
+    assert_eq!(desk.pull(&referrer.to_string()).await, Some(referrer));
+    assert_eq!(desk.referrers(subject).await, [referrer], "it refers again");
+
+    desk.set_aside(&all[..2]).await;
+    desk.set_aside(&all[3..]).await;
+    assert_eq!(desk.put(&image_manifest(b"layer"), &["v2"]).await, digest);
+    desk.set_aside(&all[3..]).await;
+    assert!(desk.all.mount_blob(&desk.here, &name("there"), layer).await.unwrap());
+    desk.set_aside(&all[3..4]).await;
+    assert!(desk.all.delete_blob(&desk.here, layer).await.unwrap());
+    assert_eq!(desk.all.blob_size(&desk.here, layer).await.unwrap(), None, "what is deleted does not come back");
 }
 
 /// Runs `meanwhile` between the writing of a manifest and that of its tag: it holds the locks that a tag is written

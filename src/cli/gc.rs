@@ -21,7 +21,8 @@ use crate::server::storage::{self, Item, Key};
 #[command(after_help = "\
 Examples:
   bndlr gc --root /var/lib/bndlr --dry-run
-  bndlr gc --root /var/lib/bndlr --grace 7d --keep-untagged")]
+  bndlr gc --root /var/lib/bndlr --grace 7d --keep-untagged
+  bndlr gc --storage s3://bucket/registry")]
 pub(super) struct Collect {
     #[command(flatten)]
     place: Place,
@@ -43,8 +44,8 @@ impl Collect {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         let options =
             Options { grace: self.grace, keep_untagged: self.keep_untagged, upload_timeout: self.upload_timeout };
-        let Some(storage) = self.place.open_existing()? else {
-            return Err(Error::usage("no registry was named").hint("--root DIR names one"));
+        let Some(storage) = self.place.open_existing().await? else {
+            return Err(Error::usage("no registry was named").hint("--root DIR or --storage URL names one"));
         };
         if !self.dry_run {
             let freed = collect(&*storage, &options).await?;

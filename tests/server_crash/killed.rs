@@ -31,23 +31,23 @@ struct Sent {
 }
 
 /// What one client pushes: a chain of images to a repository of its own, and one tag that follows it.
-struct Pusher {
+pub struct Pusher {
     repository: String,
     random: Random,
     sent: Vec<Sent>,
     /// What the tag was to point to, in order, and how many of those pushes were acknowledged.
     tagged: Vec<Digest>,
-    confirmed: usize,
+    pub confirmed: usize,
 }
 
 impl Pusher {
-    fn new(seed: u64, number: u64) -> Self {
+    pub fn new(seed: u64, number: u64) -> Self {
         let repository = format!("crash/p{number}");
         Self { repository, random: Random(seed ^ (number << 32)), sent: Vec::new(), tagged: Vec::new(), confirmed: 0 }
     }
 
     /// Pushes until the server is gone.
-    async fn run(&mut self, server: &Server) {
+    pub async fn run(&mut self, server: &Server) {
         while self.push_image(server).await.is_ok() {}
     }
 
@@ -109,7 +109,7 @@ impl Pusher {
     }
 
     /// Holds a server against what was sent to the one before.
-    async fn check(&self, server: &Server) {
+    pub async fn check(&self, server: &Server) {
         for sent in &self.sent {
             match server.get(&sent.path).await {
                 Some(content) => assert_eq!(Digest::sha256(&content), sent.digest, "{} is damaged", sent.path),

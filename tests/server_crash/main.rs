@@ -1,5 +1,7 @@
 //! A registry that is killed, that finds no room, or that is two processes keeps what it has acknowledged.
 
+#[cfg(feature = "object-store")]
+mod bucket;
 mod collected;
 #[path = "../embedded/mod.rs"]
 mod embedded;
@@ -11,6 +13,9 @@ mod peer;
 mod pusher;
 #[path = "../random/mod.rs"]
 mod random;
+#[cfg(feature = "object-store")]
+#[path = "../s3/mod.rs"]
+mod s3;
 mod shared;
 
 use std::io::{BufRead, BufReader};
@@ -39,13 +44,12 @@ struct Server {
 
 impl Process {
     fn start(root: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bndlr"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--root"])
-            .arg(root)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        Self::run(Command::new(env!("CARGO_BIN_EXE_bndlr")).args(["serve", "--root"]).arg(root))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut child =
+            command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut address = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let http = embedded::client(reqwest::Client::builder());

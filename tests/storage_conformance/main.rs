@@ -1,9 +1,14 @@
 //! The contract of `server::storage::Storage`, held against every implementation of it.
 
 mod aside;
+#[cfg(feature = "object-store")]
+mod bucket;
 mod filesystem;
 mod lists;
 mod records;
+#[cfg(feature = "object-store")]
+#[path = "../s3/mod.rs"]
+mod s3;
 mod uploads;
 
 use std::time::{Duration, SystemTime};

@@ -32,6 +32,7 @@ use crate::server::{Registry, Server};
 Examples:
   bndlr serve --root /var/lib/bndlr
   bndlr serve --root data --listen 0.0.0.0:5000 --htpasswd users --access rules
+  bndlr serve --storage s3://bucket/registry --listen 0.0.0.0:5000 --htpasswd users --token-key key
   bndlr serve --memory --listen 127.0.0.1:0")]
 pub(super) struct Serve {
     /// Where to listen; port 0 is any free one. A socket that systemd hands over is used instead
@@ -40,7 +41,7 @@ pub(super) struct Serve {
     #[command(flatten)]
     place: Place,
     /// Keep everything in memory, until the program ends
-    #[arg(long, group = "storage")]
+    #[arg(long, group = "place")]
     memory: bool,
     /// Answer requests for this host, too, while listening on loopback (can be repeated)
     #[arg(long = "host", value_name = "HOST[:PORT]")]
@@ -71,7 +72,7 @@ impl Serve {
         };
         self.access.check_address(listen, self.contents.is_read_only())?;
         let (auth, tls) = (self.access.auth()?, self.access.tls()?);
-        let storage = self.place.open()?.unwrap_or_else(|| Arc::new(Memory::new()));
+        let storage = self.place.open().await?.unwrap_or_else(|| Arc::new(Memory::new()));
         let registry = Registry::over(Repositories::new(storage));
         let mut registry = self.contents.apply(registry).limits(self.operations.limits());
         if let Some(auth) = auth {

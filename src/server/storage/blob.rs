@@ -1,5 +1,6 @@
 //! A blob that has been opened.
 
+use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,13 @@ pub struct Blob {
 enum Source {
     Memory(Bytes),
     File(Arc<File>),
+    Remote(Arc<dyn RemoteBlob>),
+}
+
+/// The bytes of a blob that are neither in memory nor in a file.
+pub trait RemoteBlob: fmt::Debug + Send + Sync + 'static {
+    /// The bytes of `range`, which lies within the blob, in chunks of bounded size.
+    fn read(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, BoxError>>;
 }
 
 impl Blob {
@@ -36,6 +44,12 @@ impl Blob {
     /// When the file's size cannot be found out.
     pub fn of_file(file: File) -> std::io::Result<Self> {
         Ok(Self { size: file.metadata()?.len(), bytes: Source::File(Arc::new(file)) })
+    }
+
+    /// A blob of `size` bytes that is somewhere else.
+    #[must_use]
+    pub fn of_remote(size: u64, bytes: Arc<dyn RemoteBlob>) -> Self {
+        Self { size, bytes: Source::Remote(bytes) }
     }
 
     /// How many bytes it has.
@@ -59,6 +73,7 @@ impl Blob {
                 let length = range.end.saturating_sub(range.start);
                 read_file(Arc::clone(file), range.start, length).map_err(Into::into).boxed()
             }
+            Source::Remote(remote) => remote.read(range),
         }
     }
 }

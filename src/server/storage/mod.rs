@@ -1,14 +1,17 @@
 //! Where a registry keeps things: one trait, and what passes through it.
 //!
-//! [`Filesystem`] and [`Memory`] implement [`Storage`]; `tests/storage_conformance` holds every implementation
+//! [`Filesystem`], `Bucket` and [`Memory`] implement [`Storage`]; `tests/storage_conformance` holds every implementation
 //! against the contract that stands here. A storage is dumb: what its records mean to each other is left to
 //! `repositories`, what may go to the collection, and who may ask to the rest of `server`.
 
 mod blob;
+#[cfg(feature = "object-store")]
+mod bucket;
 mod error;
 mod filesystem;
 mod key;
 mod memory;
+mod progress;
 mod session;
 
 use std::time::SystemTime;
@@ -17,7 +20,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use blob::Blob;
+pub use blob::{Blob, RemoteBlob};
+#[cfg(feature = "object-store")]
+pub use bucket::{Bucket, BucketError};
 pub use error::{Error, OpenError};
 pub use filesystem::Filesystem;
 pub use key::{Aside, Condition, Digests, InvalidRound, Item, Key, Leftovers, Record, Round, Sweep};

@@ -5,10 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::super::progress::Hashers;
 use super::super::{Error, Leftovers, SessionId, Sweep};
 use super::found;
 use super::paths::Paths;
-use super::upload::{Hashers, Upload};
+use super::upload::Upload;
 
 pub(super) fn find(paths: &Paths, hashers: &Arc<Hashers>, since: SystemTime, sweep: Sweep) -> Result<Leftovers, Error> {
     let mut leftovers = Leftovers::default();

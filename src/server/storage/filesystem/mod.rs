@@ -24,7 +24,8 @@ use futures::StreamExt;
 use futures::future::{self, FutureExt};
 
 use self::paths::Paths;
-use self::upload::{Hashers, Upload};
+use self::upload::Upload;
+use super::progress::Hashers;
 use super::{
     Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, OpenError, Record, Round, SessionId, Storage,
     Sweep,

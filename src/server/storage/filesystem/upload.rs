@@ -3,14 +3,14 @@
 //! The file is locked by whoever writes to it, across processes. The state of the digest does not leave the process:
 //! another one that goes on with a session computes it from the file when the upload is finished.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::super::progress::{Hashers, Progress};
 use super::super::{Condition, Error, Key, SessionId};
 use super::paths::Paths;
 use super::{durable, records};
@@ -18,52 +18,6 @@ use crate::digest::{Algorithm, Digest, Hasher, Mismatch};
 
 /// How many bytes are read at once when a file is read again for its digest.
 const BUFFER: usize = 256 * 1024;
-/// How many sessions the process remembers the state of the digest of; others are read again.
-const MAX_REMEMBERED: usize = 4096;
-
-/// The state of the digests of the upload sessions that this process has written to.
-#[derive(Default)]
-pub(super) struct Hashers(Mutex<HashMap<SessionId, Progress>>);
-
-/// A digest as far as it has been computed.
-struct Progress {
-    hasher: Hasher,
-    algorithm: Algorithm,
-    /// How many bytes it has seen.
-    seen: u64,
-}
-
-impl Progress {
-    fn new(algorithm: Algorithm) -> Self {
-        Self { hasher: Hasher::new(algorithm), algorithm, seen: 0 }
-    }
-}
-
-impl Hashers {
-    /// Begins the digest of a new session.
-    pub(super) fn begin(&self, session: &SessionId, algorithm: Algorithm) {
-        self.remember(session, Progress::new(algorithm));
-    }
-
-    fn remember(&self, session: &SessionId, progress: Progress) {
-        let mut sessions = self.sessions();
-        if sessions.len() >= MAX_REMEMBERED
-            && let Some(any) = sessions.keys().next().cloned()
-        {
-            sessions.remove(&any);
-        }
-        sessions.insert(session.clone(), progress);
-    }
-
-    fn take(&self, session: &SessionId) -> Option<Progress> {
-        self.sessions().remove(session)
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Progress>> {
-        // Insertions and removals only: a panic elsewhere leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Makes a content of what the upload has received, and links it.
 pub(super) fn finish(paths: &Paths, upload: Upload, digest: Digest, link: Option<&Key>) -> Result<(), Error> {
@@ -112,7 +66,7 @@ impl Upload {
             return Err(Error::UploadUnknown(session));
         }
         let size = opened.len();
-        let progress = hashers.take(&session).filter(|progress| progress.seen == size);
+        let progress = hashers.take(&session, size);
         Ok(Self { session, path, file, size, progress, hashers })
     }
 
@@ -126,8 +80,7 @@ impl Upload {
         self.file.write_all(bytes).map_err(Error::io(format_args!("write to upload session {}", self.session)))?;
         self.size += bytes.len() as u64;
         if let Some(progress) = &mut self.progress {
-            progress.hasher.update(bytes);
-            progress.seen = self.size;
+            progress.update(bytes);
         }
         Ok(())
     }
@@ -156,8 +109,8 @@ impl Upload {
     }
 
     fn digest(&mut self, algorithm: Algorithm) -> io::Result<Digest> {
-        if let Some(progress) = self.progress.take().filter(|progress| progress.algorithm == algorithm) {
-            return Ok(progress.hasher.finish());
+        if let Some(digest) = self.progress.take().and_then(|progress| progress.finish(algorithm)) {
+            return Ok(digest);
         }
         let mut hasher = Hasher::new(algorithm);
         self.file.seek(SeekFrom::Start(0))?;
