@@ -35,7 +35,7 @@ impl Hidden {
         let mut hidden = before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
         hidden.local_modes.insert(LocalModes::ECHONL);
-        tcsetattr(io::stdin(), OptionalActions::Flush, &hidden)?;
+        tcsetattr(io::stdin(), OptionalActions::Now, &hidden)?;
         Ok(Self(before))
     }
 }
@@ -43,6 +43,6 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         // The shell sets its own terminal right.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
 }

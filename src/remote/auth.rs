@@ -224,7 +224,8 @@ impl Authenticator {
         }
         let service = realm.origin().ascii_serialization();
         let (what, hint) = if is_tls(realm) {
-            let what = format!("is not talked to over TLS, and sends its users to a token service elsewhere ({service})");
+            let what =
+                format!("is not talked to over TLS, and sends its users to a token service elsewhere ({service})");
             (what, "credentials are not sent there; --plain-http says that this is meant")
         } else {
             (format!("sends its users to a token service on plain HTTP ({service})"), "credentials are not sent there")

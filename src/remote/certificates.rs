@@ -51,9 +51,9 @@ pub(super) fn read_folder(folder: &Path) -> Result<(Vec<CertificateDer<'static>>
     for path in with("crt") {
         authorities.extend(read_authorities(path)?);
     }
-    let identity = with("cert").next().map(|path| {
-        read_identity(&ClientCertificate { certificate: path.clone(), key: path.with_extension("key") })
-    });
+    let identity = with("cert")
+        .next()
+        .map(|path| read_identity(&ClientCertificate { certificate: path.clone(), key: path.with_extension("key") }));
     Ok((authorities, identity.transpose()?))
 }
 

@@ -5,6 +5,7 @@
 //! bound and waited for up to a bound; what it writes to standard error is for its user, and stays there.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     name: String,
+    command: PathBuf,
     patience: Duration,
 }
 
@@ -44,7 +46,7 @@ struct Answer {
 impl Program {
     /// `docker-credential-<name>`, which may take as long as `patience`.
     pub(super) fn new(name: &str, patience: Duration) -> Self {
-        Self { name: name.to_owned(), patience }
+        Self { name: name.to_owned(), command: format!("docker-credential-{name}").into(), patience }
     }
 
     /// What it has for `registry`.
@@ -78,7 +80,7 @@ impl Program {
         if !self.name.chars().all(is_name) {
             return Err(self.error("is no name of a program".to_owned()));
         }
-        let started = Command::new(self.to_string())
+        let started = Command::new(&self.command)
             .arg(action)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -130,4 +132,22 @@ fn reason(said: &str, status: ExitStatus) -> String {
         return status.to_string();
     }
     line.chars().take(MAX_CHARACTERS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_not_waited_for_forever() {
+        let folder = tempfile::tempdir().unwrap();
+        let command = folder.path().join("hangs");
+        std::fs::write(&command, "#!/bin/sh\necho '{'\nexec sleep 60\n").unwrap();
+        std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = Program { name: "x".into(), command, patience: Duration::from_millis(50) };
+        let error = program.get(&"a.io".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.to_string(), "docker-credential-x says nothing for 0.05 seconds");
+    }
 }

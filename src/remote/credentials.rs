@@ -306,11 +306,7 @@ mod tests {
         };
         assert_eq!(
             places(&[]),
-            [
-                "/home/a/.docker/config.json",
-                "/run/containers/7/auth.json",
-                "/home/a/.config/containers/auth.json"
-            ]
+            ["/home/a/.docker/config.json", "/run/containers/7/auth.json", "/home/a/.config/containers/auth.json"]
         );
         let set = [
             ("DOCKER_CONFIG", "/d"),
@@ -318,10 +314,7 @@ mod tests {
             ("XDG_RUNTIME_DIR", "/x"),
             ("XDG_CONFIG_HOME", "/c"),
         ];
-        assert_eq!(
-            places(&set),
-            ["/r.json", "/d/config.json", "/x/containers/auth.json", "/c/containers/auth.json"]
-        );
+        assert_eq!(places(&set), ["/r.json", "/d/config.json", "/x/containers/auth.json", "/c/containers/auth.json"]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 #[derive(Deserialize)]
 pub(super) struct DockerConfig {
-    auths: Option<BTreeMap<String, Option<Auth>>>,
+    auths: Option<BTreeMap<String, Option<Account>>>,
     /// Programs that keep the credentials of one registry each.
     #[serde(rename = "credHelpers")]
     programs: Option<BTreeMap<String, String>>,
@@ -39,8 +39,10 @@ pub(super) struct DockerConfig {
     program: Option<String>,
 }
 
+/// What is written about one registry, or a part of it.
 #[derive(Deserialize)]
-struct Auth {
+struct Account {
+    /// User and password, in Base64.
     auth: Option<Secret>,
     #[serde(rename = "identitytoken")]
     identity_token: Option<Secret>,
@@ -82,7 +84,8 @@ impl DockerConfig {
         let mut auths = Vec::new();
         for (key, auth) in self.auths.iter().flatten() {
             let (Some(path), Some(auth)) = (path_in(key, registry), auth) else { continue };
-            let failed = |why| Error::Credentials { path: file.to_owned(), why: format!("the entry for {key:?} {why}") };
+            let failed =
+                |why| Error::Credentials { path: file.to_owned(), why: format!("the entry for {key:?} {why}") };
             if let Some(login) = auth.login().map_err(failed)? {
                 auths.push((key != registry.as_str(), entry(path, Holder::File(login))));
             }
@@ -105,7 +108,7 @@ impl DockerConfig {
     }
 }
 
-impl Auth {
+impl Account {
     fn login(&self) -> Result<Option<Login>, &'static str> {
         if let Some(token) = self.identity_token.as_ref().filter(|token| !token.expose().is_empty()) {
             return Ok(Some(Login::of_identity_token(token.clone())));
@@ -220,7 +223,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_of_a_registry_is_what_is_below_a_path() {
-        let config = r#"{"auths":{"a.io":{"auth":"dTpw"},"a.io/team":{"auth":"dDpw"},"a.io/team/app":{"auth":"eDpw"}}}"#;
+        let config =
+            r#"{"auths":{"a.io":{"auth":"dTpw"},"a.io/team":{"auth":"dDpw"},"a.io/team/app":{"auth":"eDpw"}}}"#;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         std::fs::write(&path, config).unwrap();

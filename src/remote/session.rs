@@ -113,3 +113,56 @@ impl Session {
         Call::new(Method::GET, self.url(&Endpoint::Base))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+    use super::*;
+    use crate::protocol::Scope;
+    use crate::remote::connections::Connections;
+    use crate::remote::tls::Trust;
+    use crate::remote::{ClientOptions, Credentials};
+
+    /// A session with a registry that wants tokens and gives them, where nobody is known.
+    async fn session(server: &MockServer) -> Session {
+        let answer = |request: &Request| match request.url.path() {
+            "/token" => ResponseTemplate::new(200).set_body_string(r#"{"token":"t"}"#),
+            _ if request.headers.contains_key("authorization") => ResponseTemplate::new(202),
+            _ => {
+                let realm = format!("http://{}/token", request.headers["host"].to_str().unwrap());
+                let challenge = format!("Bearer realm=\"{realm}\"");
+                ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str())
+            }
+        };
+        Mock::given(any()).respond_with(answer).mount(server).await;
+        let (options, base) = (ClientOptions::default(), Url::parse(&server.uri()).unwrap());
+        let trust = Trust::new(&options).unwrap();
+        let connections = Connections::new(&base, &trust, options.connect_timeout).unwrap();
+        let registry = server.address().to_string().parse().unwrap();
+        let authenticator = Authenticator::new(registry, base.clone(), Credentials::none(), false);
+        Session::new(Transport::new(&options, connections), base, authenticator)
+    }
+
+    #[tokio::test]
+    async fn a_mount_is_asked_for_with_one_token_for_both_repositories() {
+        let server = MockServer::start().await;
+        let session = session(&server).await;
+        let (to, from) = ("to".parse().unwrap(), "from".parse().unwrap());
+        let url = session.url(&Endpoint::Uploads("to".parse().unwrap()));
+        let call = Call::new(Method::POST, url);
+        session.send(&call, [Scope::push(&to), Scope::pull(&from)]).await.unwrap();
+        session.send(&call, [Scope::push(&to), Scope::pull(&from)]).await.unwrap();
+        session.send(&call, &Scope::delete(&to)).await.unwrap();
+        let asked = server.received_requests().await.unwrap();
+        let asked: Vec<_> = asked.iter().filter_map(|request| request.url.query()).collect();
+        assert_eq!(
+            asked,
+            [
+                "scope=repository%3Ato%3Apull%2Cpush&scope=repository%3Afrom%3Apull",
+                "scope=repository%3Ato%3Apull%2Cdelete"
+            ]
+        );
+    }
+}

@@ -151,8 +151,8 @@ fn read(path: &Path) -> Result<(Fields, Fields), String> {
 /// An object with a line for each field, indented as Docker does it, as the value of something in a line that begins with
 /// `margin`. Values are as they were.
 fn pretty(fields: &Fields, margin: &str) -> String {
-    let line = |(key, value): (&String, &Box<RawValue>)| format!("\n{margin}\t{}: {}", json!(key), value.get());
-    let lines: Vec<_> = fields.iter().map(line).collect();
+    let line = |key: &str, value: &RawValue| format!("\n{margin}\t{}: {}", json!(key), value.get());
+    let lines: Vec<_> = fields.iter().map(|(key, value)| line(key, value)).collect();
     if lines.is_empty() { "{}".to_owned() } else { format!("{{{}\n{margin}}}", lines.join(",")) }
 }
 

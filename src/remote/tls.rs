@@ -68,9 +68,7 @@ impl Trust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&self.verifier));
         let mut config = match self.identity.as_ref().filter(|_| show) {
-            Some(identity) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))))
-            }
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity)))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
