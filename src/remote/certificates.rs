@@ -37,7 +37,9 @@ pub fn certificate_folders() -> Vec<PathBuf> {
 
 /// The folder for `registry`: the first that there is, and that this user may look into.
 pub(super) fn folder_for(registry: &Registry, folders: &[PathBuf]) -> Option<PathBuf> {
-    folders.iter().map(|folder| folder.join(registry.as_str())).find(|folder| folder.read_dir().is_ok())
+    // References have it under this name.
+    let name = if registry.is_docker_hub() { "docker.io" } else { registry.as_str() };
+    folders.iter().map(|folder| folder.join(name)).find(|folder| folder.read_dir().is_ok())
 }
 
 /// What a folder for one registry has in it.
@@ -93,4 +95,28 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 fn failed(path: &Path, why: impl Into<String>) -> Error {
     Error::CaFile { path: path.to_owned(), why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_has_the_first_folder_of_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let folders = ["a", "b"].map(|name| home.path().join(name));
+        for path in ["b/h.io", "b/h.io:5000", "a/h.io:5000", "a/docker.io", "b/index.docker.io"] {
+            std::fs::create_dir_all(home.path().join(path)).unwrap();
+        }
+        std::fs::write(home.path().join("a/h.io"), "a file").unwrap();
+        for (registry, expected) in [
+            ("h.io", Some("b/h.io")),
+            ("h.io:5000", Some("a/h.io:5000")),
+            ("h.io:5001", None),
+            ("docker.io", Some("a/docker.io")),
+        ] {
+            let found = folder_for(&registry.parse().unwrap(), &folders);
+            assert_eq!(found, expected.map(|path| home.path().join(path)), "{registry}");
+        }
+    }
 }

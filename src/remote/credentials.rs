@@ -95,6 +95,19 @@ impl fmt::Display for Account {
 
 /// Where to look for credentials: those that were given for a registry, then files in the form of Docker's
 /// `config.json`, one after the other.
+///
+/// ```no_run
+/// use bndlr::remote::{Account, Client, ClientOptions, Credentials, Login, Secret};
+///
+/// # async fn log_in() -> Result<(), Box<dyn std::error::Error>> {
+/// let account: Account = "ghcr.io/team".parse()?;
+/// let login = Login { username: "alice".into(), password: Secret::new("correct-horse") };
+/// let taken = Client::new(ClientOptions::default())?.log_in(&account.registry, login).await?;
+/// let place = Credentials::from_environment().store(&account, &taken.keep).await?;
+/// println!("logged in to {account}: see {place}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Credentials {
     given: BTreeMap<Registry, Login>,
