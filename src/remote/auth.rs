@@ -37,6 +37,8 @@ struct Held {
     token: Option<Token>,
     /// What the registry asks for beside what is known to be needed.
     beside: Vec<String>,
+    /// How many of these the token was asked for.
+    asked: usize,
 }
 
 /// What one registry has asked for, and what it was told.
@@ -95,9 +97,15 @@ impl Authenticator {
         Ok(authorization.filter(|authorization| Some(authorization) != refused))
     }
 
-    /// Whether the registry, which has refused a new token for `wanted`, asks for something beside it, which the next
-    /// token is asked for then: one that stands before another may know the repository by another name.
-    pub(super) async fn asks_for_more(&self, challenges: &[Challenge], wanted: &Wanted) -> bool {
+    /// Whether another token for `wanted` may do although the registry has refused `refused`, which is a new one: because
+    /// the registry asks for something beside that, as one does that stands before another and knows the repository by
+    /// another name. The next token is asked for it, too.
+    pub(super) async fn asks_for_more(
+        &self,
+        challenges: &[Challenge],
+        wanted: &Wanted,
+        refused: Option<&HeaderValue>,
+    ) -> bool {
         let bearer = challenges.iter().find(|challenge| challenge.scheme == "bearer");
         let Some(scopes) = bearer.and_then(|challenge| challenge.parameter("scope")) else { return false };
         let (wanted, slot) = self.slot(wanted);
@@ -106,8 +114,9 @@ impl Authenticator {
         let new = scopes.split(' ').filter(|scope| !scope.is_empty() && !known.covers(scope));
         let room = MAX_BESIDE.saturating_sub(held.beside.len());
         let new: Vec<_> = new.take(room).map(str::to_owned).collect();
-        held.beside.extend_from_slice(&new);
-        !new.is_empty()
+        held.beside.extend(new);
+        // Of requests at the same time, the first has said it for all, and may have a token by now.
+        held.beside.len() > held.asked || held.token.as_ref().map(Token::header) != refused
     }
 
     /// What the user can do about `status`.
@@ -202,6 +211,7 @@ impl Authenticator {
             }
             fetched => fetched?,
         };
+        held.asked = held.beside.len();
         Ok(held.token.insert(fetched).header().clone())
     }
 

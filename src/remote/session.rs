@@ -54,7 +54,7 @@ impl Session {
             let refused = authorization.take();
             let may_go_on = match asked {
                 1 => true,
-                2 => self.authenticator.asks_for_more(&challenges, &wanted).await,
+                2 => self.authenticator.asks_for_more(&challenges, &wanted, refused.as_ref()).await,
                 _ => false,
             };
             if may_go_on {

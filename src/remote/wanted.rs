@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::protocol::Scope;
+use crate::protocol::{Action, Actions, Scope};
 use crate::reference::Name;
 
 /// The scopes of one token.
@@ -41,13 +41,9 @@ impl Wanted {
 
     /// The scope that allows to push to the one repository that this is about.
     pub(super) fn with_push(&self) -> Option<Self> {
-        match &self.scopes[..] {
-            [Scope::Repository(name, actions)] if self.beside.is_empty() => {
-                let Scope::Repository(_, push) = Scope::push(name) else { return None };
-                Some(Self::from(&Scope::Repository(name.clone(), *actions | push)))
-            }
-            _ => None,
-        }
+        let [Scope::Repository(name, actions)] = &self.scopes[..] else { return None };
+        let push = Scope::Repository(name.clone(), *actions | Actions::from(Action::Push));
+        self.beside.is_empty().then(|| Self::from(&push))
     }
 
     /// Whether a token for this is one for `scope`, too.

@@ -156,6 +156,10 @@ async fn a_registry_that_knows_the_repository_by_another_name_says_so() {
     let before = asked(&registry).await.len();
     repository.manifest(&v1()).await.unwrap();
     assert_eq!(asked(&registry).await.len(), before + 1, "the token is kept");
+
+    let others = repository_with(registry.address(), logged_in(registry.address()));
+    let reads = (0..8).map(|_| async { others.manifest(&v1()).await.map(|_| ()) });
+    futures::future::try_join_all(reads).await.unwrap();
 }
 
 #[tokio::test]
