@@ -4,6 +4,8 @@
 mod authority;
 #[path = "../docker_registry/mod.rs"]
 mod docker_registry;
+#[path = "../embedded/mod.rs"]
+mod embedded;
 #[path = "../fake/mod.rs"]
 mod fake;
 #[path = "../peer/mod.rs"]
@@ -63,7 +65,7 @@ fn desk() -> Desk {
     let desk = Desk::with_tree();
     let [alice, bob] = ["correct-horse", "bob-password"].map(|password| bcrypt::hash(password, 4).unwrap());
     desk.write("users", &format!("alice:{alice}\nbob:{bob}\n"));
-    desk.write("rules", "alice push **\nbob pull **\n");
+    desk.write("rules", "alice push,delete **\nbob pull **\n");
     for name in ["ca.pem", "leaf.pem", "leaf.key"] {
         let content = std::fs::read_to_string(format!("{}/tests/tls/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         desk.write(name, &content);

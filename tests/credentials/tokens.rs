@@ -8,7 +8,7 @@ use wiremock::{MockServer, Request, ResponseTemplate};
 
 use crate::fake::{PASSWORD, asked, authorizations, basic, logged_in, redirect, refusal, repository_with, server};
 use crate::program::Desk;
-use crate::{ALICE, json, run};
+use crate::{ALICE, desk, embedded, json, registry, run};
 
 fn v1() -> Identifier {
     "v1".parse().unwrap()
@@ -213,4 +213,21 @@ async fn a_token_is_printed_for_those_who_make_requests_themselves() {
     assert!(ran.code == Some(6) && ran.stderr.contains("asks for no token"), "{ran:?}");
     let ran = run(&desk, &format!("login {} {ALICE}", open.address()));
     assert!(ran.code == Some(0) && ran.stderr.contains("so nothing was checked"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_token_of_our_own_registry_is_for_what_it_was_asked_for_and_no_more() {
+    let desk = desk();
+    let registry = registry(&desk, "");
+    let (host, app) = (&registry.address, registry.reference("team/app:v1"));
+    run(&desk, &format!("push tree {app} {ALICE}")).ok();
+    let digest = run(&desk, &format!("resolve {app} {ALICE}")).ok();
+    let url = format!("http://{host}/v2/team/app/manifests/{}", digest.trim_end());
+    let client = embedded::client(reqwest::Client::builder());
+    for (scope, status) in [("pull", 401), ("pull,delete", 202)] {
+        let token = desk.run(&format!("token {host} repository:team/app:{scope} {ALICE}")).ok();
+        let deleted = client.delete(&url).bearer_auth(token.trim_end()).send().await.unwrap();
+        assert_eq!(deleted.status(), status, "{scope}");
+    }
+    assert_eq!(run(&desk, &format!("resolve {app} {ALICE}")).code, Some(3));
 }
