@@ -1,51 +1,13 @@
 //! `bndlr serve` with passwords, rules and TLS, and the other commands as its clients.
 
 mod program;
+mod serve;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
 
-use program::{BNDLR, Desk, Ran, signal};
-
-/// A registry that runs until the test ends.
-struct Serve {
-    process: Child,
-    address: String,
-}
-
-impl Serve {
-    fn start(desk: &Desk, arguments: &str) -> Self {
-        let mut command = desk.process(BNDLR);
-        let listen = if arguments.contains("--listen") { "" } else { "--listen 127.0.0.1:0 " };
-        command.args(format!("serve --memory {listen}{arguments}").split_whitespace());
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut address = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        let address = address.trim().to_owned();
-        assert!(!address.is_empty(), "it does not start");
-        Self { process, address }
-    }
-
-    fn reference(&self, path: &str) -> String {
-        format!("{}/{path}", self.address)
-    }
-
-    /// What it wrote to stderr until it was asked to end.
-    fn end(mut self) -> String {
-        signal(&self.process, "TERM");
-        let mut log = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        log
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use program::{Desk, Ran};
+use serve::Serve;
 
 fn desk() -> Desk {
     let desk = Desk::with_tree();

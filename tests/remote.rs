@@ -345,8 +345,9 @@ async fn who_is_not_let_in_learns_what_to_do() {
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.hint().unwrap().contains("config.json were refused"), "{:?}", error.hint());
 
-    let error = denied(r#"{"credsStore":"pass"}"#).await;
-    assert!(error.hint().unwrap().contains("docker-credential-pass"), "{:?}", error.hint());
+    let error = denied(r#"{"credsStore":"no-such-program"}"#).await;
+    assert_eq!(error.kind(), ErrorKind::Local);
+    assert!(error.to_string().starts_with("docker-credential-no-such-program cannot be run"), "{error}");
 
     let error = denied(r#"{"auths":["YTpi"]}"#).await;
     assert_eq!(error.kind(), ErrorKind::Local);

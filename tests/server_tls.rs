@@ -1,60 +1,25 @@
 //! A registry that speaks TLS: its certificate, and those of its clients.
 
+mod authority;
 mod embedded;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use authority::Authority;
 use bndlr::server::storage::Memory;
 use bndlr::server::{Auth, Passwords, Registry, Running, Server, Tls};
 use embedded::client;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-};
+use rcgen::ExtendedKeyUsagePurpose;
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use tempfile::TempDir;
-
-/// An authority, and a place for what it issues.
-struct Authority {
-    home: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
 
 impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self { home: TempDir::new().unwrap(), issuer };
-        fs::write(authority.file("ca.pem"), authority.issuer.pem()).unwrap();
-        authority
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    /// Issues a certificate for 127.0.0.1, and writes it and its key to `server.pem` and `server.key`.
-    fn issue(&self) {
-        let (certificate, key) = self.certificate(ExtendedKeyUsagePurpose::ServerAuth);
-        fs::write(self.file("server.pem"), certificate).unwrap();
-        fs::write(self.file("server.key"), key).unwrap();
-    }
-
-    fn certificate(&self, usage: ExtendedKeyUsagePurpose) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-        params.extended_key_usages = vec![usage];
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
     fn tls(&self, client_ca: Option<&Authority>) -> Tls {
         let client_ca = client_ca.map(|authority| authority.file("ca.pem"));
         Tls::new(self.file("server.pem"), self.file("server.key"), client_ca).unwrap()

@@ -1,18 +1,21 @@
 //! From locations to sources and targets.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use clap::Args;
 
+use super::ask;
 use super::error::{Error, Exit};
 use super::location::Location;
 use crate::content::{self, OpenRange, Source};
 use crate::layout::{Archive, Directory};
 use crate::manifest::{Descriptor, ImageIndex, Manifest, Platform, RawManifest, media_type};
 use crate::reference::{Identifier, Registry, Repository};
-use crate::remote::{Client, ClientOptions, Credentials, Login, RemoteRepository, Secret};
+use crate::remote::{
+    Client, ClientCertificate, ClientOptions, Credentials, Login, RemoteRepository, Secret, certificate_folders,
+};
 
 /// The longest password that is read, in bytes.
 const MAX_PASSWORD: u64 = 64 * 1024;
@@ -30,7 +33,16 @@ pub(super) struct RegistryArgs {
     /// Believe the certificates in this file (PEM), too
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Who you are to the registry; otherwise Docker's config.json says it
+    /// Show registries that ask for it this certificate (PEM); it is not shown to others that they lead to
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The key that belongs to --cert-file (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
+    /// Where credentials are, in the form of Docker's config.json; otherwise where Docker and Podman keep them
+    #[arg(long, value_name = "FILE")]
+    registry_config: Option<PathBuf>,
+    /// Who you are to the registry; otherwise what bndlr login, docker login or podman login stored says it
     #[arg(short, long, value_name = "USER")]
     username: Option<String>,
     /// The password of that user; --password-stdin keeps it out of the list of processes
@@ -44,22 +56,40 @@ pub(super) struct RegistryArgs {
 impl RegistryArgs {
     /// A connection to the registries of these locations, if any is in one.
     pub(super) fn connect(&self, locations: &[Location]) -> Result<Connection, Error> {
-        let mut credentials = Credentials::from_environment();
-        if let Some(username) = &self.username {
-            let login = Login { username: username.clone(), password: self.password()? };
+        let mut credentials = self.credentials();
+        if let Some(login) = self.login()? {
             credentials = credentials.with_login(the_only_registry(locations)?, login);
         }
         if !locations.iter().any(|location| matches!(location, Location::Registry(_))) {
             return Ok(Connection::none());
         }
+        Ok(Connection(Some(self.client(credentials)?)))
+    }
+
+    /// A client that knows these credentials.
+    pub(super) fn client(&self, credentials: Credentials) -> Result<Client, Error> {
+        let files = self.cert_file.clone().zip(self.key_file.clone());
         let options = ClientOptions {
             plain_http: self.plain_http,
             insecure: self.insecure,
             ca_file: self.ca_file.clone(),
+            client_certificate: files.map(|(certificate, key)| ClientCertificate { certificate, key }),
+            certificate_folders: certificate_folders(),
             credentials,
             ..ClientOptions::default()
         };
-        Ok(Connection(Some(Client::new(options).map_err(content::Error::from)?)))
+        Ok(Client::new(options).map_err(content::Error::from)?)
+    }
+
+    /// The credentials that are stored.
+    pub(super) fn credentials(&self) -> Credentials {
+        self.registry_config.as_ref().map_or_else(Credentials::from_environment, Credentials::from_file)
+    }
+
+    /// Who the user says that they are.
+    pub(super) fn login(&self) -> Result<Option<Login>, Error> {
+        let Some(username) = &self.username else { return Ok(None) };
+        Ok(Some(Login { username: username.clone(), password: self.password()? }))
     }
 
     fn password(&self) -> Result<Secret, Error> {
@@ -67,6 +97,9 @@ impl RegistryArgs {
             return Ok(Secret::new(password.clone()));
         }
         if !self.password_stdin {
+            if std::io::stdin().is_terminal() {
+                return ask::password("Password: ");
+            }
             return Err(Error::usage("--username needs a password").hint("pass it with --password-stdin"));
         }
         let mut password = String::new();
@@ -90,7 +123,7 @@ fn the_only_registry(locations: &[Location]) -> Result<Registry, Error> {
     match registries.find(|other| *other != first) {
         None => Ok(first.clone()),
         Some(other) => Err(Error::usage(format!("--username is for one registry, and {first} and {other} are named"))
-            .hint("log in to each with docker login, or push to one after the other")),
+            .hint("log in to each with bndlr login, or push to one after the other")),
     }
 }
 

@@ -3,6 +3,7 @@
 //! What a user typed is parsed into one struct per command, and each command turns that into what the rooms to the left
 //! need. Everything that is said to a person is said here.
 
+mod ask;
 mod build;
 mod connect;
 mod deliver;
@@ -13,6 +14,8 @@ mod inspect;
 mod interrupt;
 mod list;
 mod location;
+mod login;
+mod logout;
 mod options;
 mod output;
 mod progress;
@@ -21,6 +24,7 @@ mod push;
 mod resolve;
 mod serve;
 mod storage;
+mod token;
 mod trace;
 mod version;
 
@@ -96,6 +100,9 @@ enum Command {
     Ls(list::List),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
+    Login(login::Login),
+    Logout(logout::Logout),
+    Token(token::Token),
     Serve(serve::Serve),
     Gc(gc::Collect),
     Version(version::Version),
@@ -123,6 +130,9 @@ impl Command {
             Self::Ls(list) => list.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
+            Self::Login(login) => login.run(output).await,
+            Self::Logout(logout) => logout.run(output).await,
+            Self::Token(token) => token.run(output).await,
             Self::Serve(serve) => serve.run(output).await,
             Self::Gc(collect) => collect.run(output).await,
             Self::Version(version) => version.run(output),

@@ -11,21 +11,31 @@ use reqwest::Url;
 use crate::reference::{Registry, Repository};
 
 use super::auth::Authenticator;
+use super::certificates::{self, ClientCertificate};
+use super::connections::Connections;
 use super::repository::RemoteRepository;
 use super::session::Session;
+use super::tls::Trust;
 use super::transport::Transport;
-use super::{Credentials, Error};
+use super::{Credentials, Error, Login, Secret};
 
 /// How to talk to registries.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
     /// Whether to speak plain HTTP, with every registry. Where nothing is said, only those on this machine are spoken
-    /// to so, and not even those if there is a `ca_file`.
+    /// to so, and not even those if there is a `ca_file`, a `client_certificate` or a folder with certificates for them.
     pub plain_http: Option<bool>,
     /// Speak TLS with anybody, whatever their certificate.
     pub insecure: bool,
     /// A file of certificates in PEM that are to be believed beside those that are anyway.
     pub ca_file: Option<PathBuf>,
+    /// What registries are shown that ask for a certificate. What they lead to, such as a token service, does not see it.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Folders that may have a folder `HOST:PORT` with certificates for a registry, as Docker's `certs.d` has; of
+    /// several, the first counts. There are none unless they are named; [`certificate_folders`] names the usual ones.
+    ///
+    /// [`certificate_folders`]: super::certificate_folders
+    pub certificate_folders: Vec<PathBuf>,
     /// Who asks.
     pub credentials: Credentials,
     /// How long to wait for a connection.
@@ -40,6 +50,8 @@ impl Default for ClientOptions {
             plain_http: None,
             insecure: false,
             ca_file: None,
+            client_certificate: None,
+            certificate_folders: Vec::new(),
             credentials: Credentials::none(),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_mins(1),
@@ -49,7 +61,11 @@ impl Default for ClientOptions {
 
 impl ClientOptions {
     fn scheme(&self, registry: &Registry) -> &'static str {
-        let plain = self.plain_http.unwrap_or_else(|| registry.is_loopback() && self.ca_file.is_none());
+        let has_certificates = || {
+            let named = self.ca_file.is_some() || self.client_certificate.is_some();
+            named || certificates::folder_for(registry, &self.certificate_folders).is_some()
+        };
+        let plain = self.plain_http.unwrap_or_else(|| registry.is_loopback() && !has_certificates());
         if plain { "http" } else { "https" }
     }
 }
@@ -62,7 +78,7 @@ pub struct Client {
 
 struct Inner {
     options: ClientOptions,
-    transport: Arc<Transport>,
+    trust: Trust,
     sessions: Mutex<HashMap<Registry, Arc<Session>>>,
 }
 
@@ -70,34 +86,79 @@ impl Client {
     /// A client that has no connection yet.
     ///
     /// # Errors
-    /// When the file of certificates cannot be read.
+    /// When a file of certificates cannot be read.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
-        let transport = Arc::new(Transport::new(&options)?);
-        Ok(Self { inner: Arc::new(Inner { options, transport, sessions: Mutex::default() }) })
+        let trust = Trust::new(&options)?;
+        Ok(Self { inner: Arc::new(Inner { options, trust, sessions: Mutex::default() }) })
     }
 
     /// A repository, which need not exist yet. Nothing is asked of the registry until something is wanted of it.
     ///
     /// # Errors
-    /// When the registry's name is none that a URL can have, such as `1.2.3.400`.
+    /// When the registry's name is none that a URL can have, such as `1.2.3.400`, and when there is a folder with
+    /// certificates for it that cannot be read.
     pub fn repository(&self, repository: &Repository) -> Result<RemoteRepository, Error> {
         Ok(RemoteRepository::new(self.session(&repository.registry)?, repository.clone()))
     }
 
+    /// Asks the registry whether it takes this log-in, which is shown to nobody else but the token service that it names.
+    /// Nothing is stored: that is [`Credentials::store`]'s to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`](crate::content::ErrorKind::Denied) when it does not, beside all that can go wrong on the way.
+    pub async fn log_in(&self, registry: &Registry, login: Login) -> Result<LoggedIn, Error> {
+        let credentials = Credentials::none().with_login(registry.clone(), login.clone());
+        let (base, transport) = self.reach(registry)?;
+        let session = Session::new(transport, base.clone(), self.authenticator(registry, base, credentials).offline());
+        let checked = session.check().await?;
+        let identity = session.identity().await.map(Login::of_identity_token);
+        Ok(LoggedIn { keep: identity.unwrap_or(login), checked })
+    }
+
+    /// A token of the service that the registry names, for these scopes: `repository:library/busybox:pull`.
+    ///
+    /// # Errors
+    /// When the registry asks for no token, beside all that can go wrong on the way.
+    pub async fn token(&self, registry: &Registry, scopes: &[String]) -> Result<Secret, Error> {
+        self.session(registry)?.token(scopes.to_vec()).await
+    }
+
     fn session(&self, registry: &Registry) -> Result<Arc<Session>, Error> {
-        let Inner { options, transport, sessions } = &*self.inner;
-        let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = sessions.get(registry) {
             return Ok(Arc::clone(session));
         }
-        let base = Url::parse(&format!("{}://{registry}/", options.scheme(registry)))
-            .map_err(|_| Error::Registry(registry.to_string()))?;
-        let plain_http = options.plain_http == Some(true);
-        let authenticator = Authenticator::new(registry.clone(), base.clone(), options.credentials.clone(), plain_http);
-        let session = Arc::new(Session::new(Arc::clone(transport), base, authenticator));
+        let (base, transport) = self.reach(registry)?;
+        let credentials = self.inner.options.credentials.clone();
+        let authenticator = self.authenticator(registry, base.clone(), credentials);
+        let session = Arc::new(Session::new(transport, base, authenticator));
         sessions.insert(registry.clone(), Arc::clone(&session));
         Ok(session)
     }
+
+    /// Where a registry is, and what leads there.
+    fn reach(&self, registry: &Registry) -> Result<(Url, Transport), Error> {
+        let Inner { options, trust, .. } = &*self.inner;
+        let base = Url::parse(&format!("{}://{registry}/", options.scheme(registry)))
+            .map_err(|_| Error::Registry(registry.to_string()))?;
+        let trust = trust.with_folder(registry, options)?;
+        let connections = Connections::new(&base, &trust, options.connect_timeout)?;
+        Ok((base, Transport::new(options, connections)))
+    }
+
+    fn authenticator(&self, registry: &Registry, base: Url, credentials: Credentials) -> Authenticator {
+        let plain_http = self.inner.options.plain_http == Some(true);
+        Authenticator::new(registry.clone(), base, credentials, plain_http)
+    }
+}
+
+/// A log-in that a registry has taken.
+#[derive(Clone, Debug)]
+pub struct LoggedIn {
+    /// What to keep: an identity token if the registry's token service gives one for the password, else the password.
+    pub keep: Login,
+    /// Whether the registry asked who is there at all. If it lets everybody look, a wrong password is noticed later.
+    pub checked: bool,
 }
 
 impl fmt::Debug for Client {

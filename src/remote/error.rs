@@ -72,14 +72,25 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The file with the credentials cannot be used.
-    #[error("cannot read credentials from {path}: {why}")]
+    #[error("cannot use the credentials in {path}: {why}")]
     Credentials {
         /// The file.
         path: PathBuf,
         /// Why not; never with a part of its contents.
         why: String,
     },
-    /// The file with root certificates cannot be used.
+    /// A program that keeps credentials does not do what it is there for.
+    #[error("{program} {what}")]
+    Program {
+        /// The program.
+        program: String,
+        /// What it does instead; never a secret that it keeps.
+        what: String,
+    },
+    /// There is no file to store credentials in.
+    #[error("there is no place to store credentials in")]
+    NoPlace,
+    /// A file with certificates or a key cannot be used.
     #[error("cannot read certificates from {path}: {why}")]
     CaFile {
         /// The file.
@@ -113,7 +124,12 @@ impl Error {
             Self::Content { .. } | Self::Manifest { .. } => ErrorKind::Content,
             Self::Source(error) => error.kind(),
             Self::Challenge { .. } => ErrorKind::Denied,
-            Self::Credentials { .. } | Self::CaFile { .. } | Self::Tls(_) | Self::Registry(_) => ErrorKind::Local,
+            Self::Credentials { .. }
+            | Self::Program { .. }
+            | Self::NoPlace
+            | Self::CaFile { .. }
+            | Self::Tls(_)
+            | Self::Registry(_) => ErrorKind::Local,
         }
     }
 
@@ -125,6 +141,8 @@ impl Error {
             Self::Network { network, .. } => network.hint(),
             Self::Answer { hint, .. } | Self::Challenge { hint, .. } => hint.as_deref(),
             Self::Source(error) => error.hint(),
+            Self::Program { .. } => Some("the configuration file names it: is it installed, and does it work?"),
+            Self::NoPlace => Some("set HOME or DOCKER_CONFIG, or name a file with --registry-config"),
             _ => None,
         }
     }

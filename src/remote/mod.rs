@@ -10,16 +10,21 @@
 //! |---|---|
 //! | `repository`: `blobs`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
 //! | `session` | one registry: says who asks when the registry wants to know |
-//! | `auth`: `token`, `credentials`, `docker_config` | what may be said to whom |
+//! | `auth`: `wanted`, `token` | what may be said to whom, and what for |
+//! | `credentials`: `docker_config`, `credential_program`, `stored` | who somebody is, and where that is kept |
 //! | `transport`: `redirect`, `retry` | where to, how often, and never a credential to another origin |
-//! | `transport`: `payload`, `answer`, `trace`, `tls` | one exchange: streamed, traced, and never waited for in vain |
+//! | `transport`: `payload`, `answer`, `trace` | one exchange: streamed, traced, and never waited for in vain |
+//! | `connections`: `tls`, `certificates` | whom to believe, whom to show a certificate, through which proxy |
 //!
 //! What goes wrong is in `error`: `refusal` when the registry says so, `network` when nobody does.
 
 mod answer;
 mod auth;
 mod blobs;
+mod certificates;
 mod client;
+mod connections;
+mod credential_program;
 mod credentials;
 mod docker_config;
 mod error;
@@ -31,15 +36,18 @@ mod refusal;
 mod repository;
 mod retry;
 mod session;
+mod stored;
 mod tls;
 mod token;
 pub mod trace;
 mod transport;
 mod uploads;
+mod wanted;
 
 pub use crate::protocol::Secret;
-pub use client::{Client, ClientOptions};
-pub use credentials::{Credentials, Login};
+pub use certificates::{ClientCertificate, certificate_folders};
+pub use client::{Client, ClientOptions, LoggedIn};
+pub use credentials::{Account, Credentials, Login, Place};
 pub use error::Error;
 pub use network::Network;
 pub use refusal::Refusal;

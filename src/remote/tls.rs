@@ -1,56 +1,85 @@
-//! TLS: whom to believe that it is who it says.
+//! TLS: whom to believe that it is who it says, and what to show.
 //!
 //! The certificates of this system and those that Mozilla's programs trust are both roots, so that the program works
-//! in a container that has none.
+//! in a container that has none. What the user names is read in `certificates`.
 
-use std::path::Path;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::Error;
+use crate::reference::Registry;
 
-/// How to begin a TLS session: HTTP/2 where the server has it, without client certificates.
-///
-/// `ca_file` names certificates in PEM that are roots, too; with `insecure`, anybody is believed.
-pub(super) fn client_config(ca_file: Option<&Path>, insecure: bool) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let verifier: Arc<dyn ServerCertVerifier> = if insecure {
-        Arc::new(Anybody(algorithms))
-    } else {
-        let extra = ca_file.map_or(Ok(Vec::new()), read_certificates)?;
-        Arc::new(Rooted { provider: Arc::clone(&provider), extra, verifier: OnceLock::new() })
-    };
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Tls(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+use super::Error;
+use super::certificates::{folder_for, read_authorities, read_folder, read_identity};
+use super::client::ClientOptions;
+
+/// Whom to believe, and what to show.
+#[derive(Clone)]
+pub(super) struct Trust {
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<Arc<CertifiedKey>>,
+    extra: Vec<CertificateDer<'static>>,
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let failed = |why: String| Error::CaFile { path: path.to_owned(), why };
-    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| failed(format!("not valid PEM: {error}")))?;
-    if certificates.is_empty() {
-        return Err(failed("there is no certificate in it".to_owned()));
+impl Trust {
+    /// What the user says about all registries.
+    pub(super) fn new(options: &ClientOptions) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let extra = options.ca_file.as_deref().map_or(Ok(Vec::new()), read_authorities)?;
+        let identity = options.client_certificate.as_ref().map(read_identity).transpose()?;
+        let verifier: Arc<dyn ServerCertVerifier> = if options.insecure {
+            Arc::new(Anybody(provider.signature_verification_algorithms))
+        } else {
+            Arc::new(Rooted::new(&provider, extra.clone()))
+        };
+        Ok(Self { provider, verifier, identity, extra })
     }
-    let mut roots = RootCertStore::empty();
-    for certificate in &certificates {
-        roots.add(certificate.clone()).map_err(|error| failed(error.to_string()))?;
+
+    /// The same, with what lies in a folder for `registry`, if there is one. What the user names comes first.
+    pub(super) fn with_folder(&self, registry: &Registry, options: &ClientOptions) -> Result<Self, Error> {
+        let mut trust = self.clone();
+        let Some(folder) = folder_for(registry, &options.certificate_folders) else { return Ok(trust) };
+        let (authorities, identity) = read_folder(&folder)?;
+        trust.identity = trust.identity.or(identity);
+        trust.extra.extend(authorities);
+        if !options.insecure {
+            trust.verifier = Arc::new(Rooted::new(&trust.provider, trust.extra.clone()));
+        }
+        Ok(trust)
     }
-    Ok(certificates)
+
+    /// Whether there is something to show.
+    pub(super) fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// How to begin a TLS session: HTTP/2 where the server has it, and with a client certificate if it is to be shown.
+    pub(super) fn config(&self, show: bool) -> Result<ClientConfig, Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::Tls(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&self.verifier));
+        let mut config = match self.identity.as_ref().filter(|_| show) {
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity)))),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("verifier", &self.verifier).finish_non_exhaustive()
+    }
 }
 
 /// Believes who has a certificate from one of the roots. They are read when the first certificate is to be checked:
@@ -63,6 +92,10 @@ struct Rooted {
 }
 
 impl Rooted {
+    fn new(provider: &Arc<CryptoProvider>, extra: Vec<CertificateDer<'static>>) -> Self {
+        Self { provider: Arc::clone(provider), extra, verifier: OnceLock::new() }
+    }
+
     fn verifier(&self) -> Result<&WebPkiServerVerifier, rustls::Error> {
         let verifier = self.verifier.get_or_init(|| {
             let mut roots = RootCertStore::empty();

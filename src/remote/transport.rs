@@ -11,9 +11,10 @@ use reqwest::{Method, Url};
 
 use super::answer::Answer;
 use super::client::ClientOptions;
+use super::connections::Connections;
 use super::network::Network;
 use super::payload::{Payload, Watch};
-use super::{Error, redirect, retry, tls, trace};
+use super::{Error, redirect, retry, trace};
 
 /// A request that can be made as often as need be.
 pub(super) struct Call<'a> {
@@ -21,12 +22,14 @@ pub(super) struct Call<'a> {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) payload: Payload<'a>,
+    /// Whether it is for the origin that it is made to, and for no other.
+    confined: bool,
 }
 
 impl<'a> Call<'a> {
     /// A request without a body.
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), payload: Payload::Empty }
+        Self { method, url, headers: HeaderMap::new(), payload: Payload::Empty, confined: false }
     }
 
     pub(super) fn with_header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
@@ -38,34 +41,24 @@ impl<'a> Call<'a> {
         self.payload = payload;
         self
     }
+
+    /// The same for this origin alone: what it says is nobody else's to know.
+    pub(super) fn confined(mut self) -> Self {
+        self.confined = true;
+        self
+    }
 }
 
-/// Connections to any number of registries.
-#[derive(Debug)]
+/// Connections to a registry, and to wherever it leads.
+#[derive(Clone, Debug)]
 pub(super) struct Transport {
-    /// For hosts elsewhere: through a proxy, if the environment names one.
-    outward: reqwest::Client,
-    /// For this machine, which a proxy would take for itself.
-    loopback: reqwest::Client,
+    connections: Connections,
     stall: Duration,
 }
 
 impl Transport {
-    pub(super) fn new(options: &ClientOptions) -> Result<Self, Error> {
-        let tls = tls::client_config(options.ca_file.as_deref(), options.insecure)?;
-        let builder = || {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .user_agent(concat!("bndlr/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(options.connect_timeout)
-                .redirect(reqwest::redirect::Policy::none())
-        };
-        let built = |client: reqwest::Result<_>| client.map_err(|error| Error::Tls(error.to_string()));
-        Ok(Self {
-            outward: built(builder().build())?,
-            loopback: built(builder().no_proxy().build())?,
-            stall: options.stall_timeout,
-        })
+    pub(super) fn new(options: &ClientOptions, connections: Connections) -> Self {
+        Self { connections, stall: options.stall_timeout }
     }
 
     /// Makes the request and follows redirects. `authorization` goes to the origin of the request only, and not there
@@ -84,6 +77,10 @@ impl Transport {
             let next = redirect::target(&url, location)
                 .map_err(|what| Error::answer(answer.request(), format!("redirects to {what}")))?;
             foreign |= next.origin() != call.url.origin();
+            if foreign && call.confined {
+                let what = format!("redirects what is for it alone to {}", next.origin().ascii_serialization());
+                return Err(Error::answer(answer.request(), what));
+            }
             url = next;
         }
         let what = format!("redirects more than {} times", redirect::MAX_REDIRECTS);
@@ -115,7 +112,7 @@ impl Transport {
         let patience = self.stall + call.payload.time_to_store();
         let answered = tokio::select! {
             biased;
-            answered = self.client(url).execute(http) => answered,
+            answered = self.connections.to(url).execute(http) => answered,
             () = watch.stalled(patience) => return Err(Error::Stalled { request, after: patience }),
         };
         if let Some(error) = watch.source_failure() {
@@ -125,10 +122,6 @@ impl Transport {
             answered.map_err(|error| Error::Network { request: request.clone(), network: Network::new(url, error) })?;
         trace::answer(response.version(), response.status());
         Ok(Answer::new(request, response, foreign, self.stall))
-    }
-
-    fn client(&self, url: &Url) -> &reqwest::Client {
-        if is_loopback(url) { &self.loopback } else { &self.outward }
     }
 }
 

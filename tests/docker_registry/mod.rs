@@ -24,23 +24,33 @@ pub struct DockerRegistry {
 impl DockerRegistry {
     /// Starts one, with this in its configuration beside what it needs; nothing, if it is not installed.
     pub fn start(extra: &str) -> Option<Self> {
+        Self::start_with("", extra)
+    }
+
+    /// The same with TLS, by the certificate and the key in these files.
+    pub fn start_with_tls(certificate: &Path, key: &Path, extra: &str) -> Option<Self> {
+        let tls = format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+        Self::start_with(&tls, extra)
+    }
+
+    fn start_with(http: &str, extra: &str) -> Option<Self> {
         let program = peer::require("docker-registry")?;
         // Between the moment when a port is found free and that when the registry takes it, another may come.
         for _ in 0..5 {
-            if let Some(registry) = Self::try_start(&program, extra) {
+            if let Some(registry) = Self::try_start(&program, http, extra) {
                 return Some(registry);
             }
         }
         panic!("docker-registry does not start");
     }
 
-    fn try_start(program: &Path, extra: &str) -> Option<Self> {
+    fn try_start(program: &Path, http: &str, extra: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let root = folder.path().join("root");
         let config = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: \"{address}\"}}\n{extra}\n",
+             http: {{addr: \"{address}\"{http}}}\n{extra}\n",
             root.display()
         );
         let file = folder.path().join("config.yml");
