@@ -32,6 +32,12 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long to wait for an answer, or for the next bytes of one, or until the next bytes of an upload are taken.
     pub stall_timeout: Duration,
+    /// How often something is tried again that may be repeated without harm. What is large and gets on is not counted: only
+    /// failures with next to nothing between them are.
+    pub retry_times: u32,
+    /// How long to wait at most before the first of these; it doubles up to ten seconds. How long it is, chance decides,
+    /// unless the registry says it.
+    pub retry_delay: Duration,
 }
 
 impl Default for ClientOptions {
@@ -43,6 +49,8 @@ impl Default for ClientOptions {
             credentials: Credentials::none(),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_mins(1),
+            retry_times: 4,
+            retry_delay: Duration::from_millis(200),
         }
     }
 }

@@ -12,18 +12,22 @@ use super::answer::Answer;
 use super::payload::Payload;
 use super::redirect;
 use super::repository::RemoteRepository;
+use super::retry::Repeat;
 use super::transport::Call;
 
 impl RemoteRepository {
     /// Uploads what `from` opens: asks where to (end-4a), then sends it there at once (end-6), with its length, and
     /// without holding it in memory.
     pub(super) async fn upload(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error> {
-        let start = Call::new(Method::POST, self.session.url(&Endpoint::Uploads(self.repository.name.clone())));
+        // A session that nobody goes on with ends by itself.
+        let start = Call::new(Method::POST, self.session.url(&Endpoint::Uploads(self.repository.name.clone())))
+            .repeat(Repeat::Freely);
         let accepted = self.session.send(&start, &self.push()).await?.expect(StatusCode::ACCEPTED).await?;
 
         let put = Call::new(Method::PUT, destination(&accepted, descriptor)?)
             .with_header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
-            .with_payload(Payload::Content(descriptor, from));
+            .with_payload(Payload::Content(descriptor, from))
+            .repeat(Repeat::Never);
         let done = self.session.send(&put, &self.push()).await?.expect(StatusCode::CREATED).await?;
         done.confirm(descriptor.digest)
     }
