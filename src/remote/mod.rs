@@ -8,7 +8,7 @@
 //!
 //! | floor | what it does |
 //! |---|---|
-//! | `repository`: `blobs`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
+//! | `repository`: `blobs`, `downloads`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `token`, `credentials`, `docker_config` | what may be said to whom |
 //! | `transport`: `redirect`, `retry` | where to, how often, and never a credential to another origin |
@@ -22,6 +22,7 @@ mod blobs;
 mod client;
 mod credentials;
 mod docker_config;
+mod downloads;
 mod error;
 mod manifests;
 mod network;

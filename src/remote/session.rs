@@ -9,6 +9,7 @@ use crate::protocol::{Endpoint, Scope};
 use super::Error;
 use super::answer::Answer;
 use super::auth::Authenticator;
+use super::retry::Tries;
 use super::transport::{Call, Transport};
 
 /// What is kept between requests to a registry. All repositories of it share one.
@@ -21,6 +22,11 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(transport: Arc<Transport>, base: Url, authenticator: Authenticator) -> Self {
         Self { transport, base, authenticator }
+    }
+
+    /// The tries that something has which consists of several requests.
+    pub(super) fn tries(&self) -> Tries {
+        self.transport.tries()
     }
 
     /// The URL of an endpoint of this registry.
