@@ -12,7 +12,7 @@
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `token`, `credentials`, `docker_config` | what may be said to whom |
 //! | `transport`: `redirect`, `retry` | where to, how often, and never a credential to another origin |
-//! | `transport`: `payload`, `answer`, `trace`, `tls` | one exchange: streamed, traced, and never waited for in vain |
+//! | `transport`: `payload`, `parts`, `answer`, `trace`, `tls` | one exchange: streamed, traced, and never waited for in vain |
 //!
 //! What goes wrong is in `error`: `refusal` when the registry says so, `network` when nobody does.
 
@@ -26,6 +26,7 @@ mod downloads;
 mod error;
 mod manifests;
 mod network;
+mod parts;
 mod payload;
 mod redirect;
 mod refusal;

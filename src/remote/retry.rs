@@ -94,6 +94,11 @@ impl Tries {
         repeat.allows(outcome) && self.wait().await
     }
 
+    /// Whether this is the last one of several.
+    pub(super) fn is_last(&self) -> bool {
+        self.policy.times > 1 && self.failed == self.policy.times
+    }
+
     /// Forgets what has failed, because something succeeded since.
     pub(super) fn begin_anew(&mut self) {
         self.failed = 0;
@@ -106,10 +111,14 @@ fn by_chance(longest: Duration) -> Duration {
     getrandom::u64().map_or(longest, |number| Duration::from_nanos(number % nanos.saturating_add(1)))
 }
 
+/// What nginx and CNCF Distribution answer to somebody who went away in the middle of a request. Whoever gets to see it did
+/// not: a proxy between did.
+const CUT_SHORT: u16 = 499;
+
 /// Whether the same request may well have another answer a moment later.
 fn is_transient(status: StatusCode) -> bool {
     let is_final = matches!(status, StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED);
-    is_refused(status) || status.is_server_error() && !is_final
+    is_refused(status) || status == CUT_SHORT || status.is_server_error() && !is_final
 }
 
 /// Whether nothing was done, and may be a moment later.
@@ -231,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_cannot_get_better_is_not_tried_again() {
-        for status in [408, 429, 500, 502, 503, 504] {
+        for status in [408, 429, 499, 500, 502, 503, 504] {
             assert!(is_transient(StatusCode::from_u16(status).unwrap()), "{status}");
         }
         for status in [200, 302, 400, 401, 403, 404, 409, 413, 416, 501, 505] {

@@ -44,7 +44,7 @@ pub enum Harm {
     EndUnmeasured,
     /// It ends, and no more was promised.
     EndMeasured,
-    /// Nothing more comes.
+    /// Nothing more comes, and the other end does not notice.
     Stall,
     /// The next bytes come one by one.
     Drip,
@@ -95,30 +95,70 @@ impl Rule {
 
 pub struct Proxy {
     pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Log>>,
     task: JoinHandle<()>,
+}
+
+/// What has gone through.
+#[derive(Default)]
+struct Log {
+    /// Each request, and how many round trips there were with it, one after the other.
+    asked: Vec<(usize, String)>,
+    /// The most round trips that an answer came after.
+    answered: usize,
+}
+
+impl Log {
+    fn ask(&mut self, request: String) -> usize {
+        let round_trip = self.answered + 1;
+        self.asked.push((round_trip, request));
+        round_trip
+    }
+
+    fn answer(&mut self, round_trip: usize) {
+        self.answered = self.answered.max(round_trip);
+    }
 }
 
 impl Proxy {
     /// Between whoever comes and the registry at `upstream`. Of several rules for a request the first one counts.
     pub async fn start(upstream: SocketAddr, rules: Vec<Rule>) -> Self {
+        Self::between(upstream, rules, Duration::ZERO).await
+    }
+
+    /// One that passes every request on, after so long.
+    pub async fn slow(upstream: SocketAddr, delay: Duration) -> Self {
+        Self::between(upstream, Vec::new(), delay).await
+    }
+
+    async fn between(upstream: SocketAddr, rules: Vec<Rule>, delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (rules, asked) = (Arc::new(rules), Arc::<Mutex<Vec<String>>>::default());
-        let seen = Arc::clone(&asked);
+        let (rules, log) = (Arc::new(rules), Arc::<Mutex<Log>>::default());
+        let seen = Arc::clone(&log);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (rules, seen) = (Arc::clone(&rules), Arc::clone(&seen));
                 // That somebody goes away is what this is about.
-                tokio::spawn(async move { converse(client, upstream, &rules, &seen).await.ok() });
+                tokio::spawn(async move { converse(client, upstream, &rules, &seen, delay).await.ok() });
             }
         });
-        Self { address, asked, task }
+        Self { address, log, task }
     }
 
     /// What was asked, each as `METHOD /path?query`, with the range and the bytes of body if there are any.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.log.lock().unwrap().asked.iter().map(|(_, asked)| asked.clone()).collect()
+    }
+
+    /// The same, those together that were under way together.
+    pub fn round_trips(&self) -> Vec<Vec<String>> {
+        let mut round_trips = Vec::new();
+        for (number, asked) in &self.log.lock().unwrap().asked {
+            round_trips.resize((*number).max(round_trips.len()), Vec::new());
+            round_trips[number - 1].push(asked.clone());
+        }
+        round_trips
     }
 }
 
@@ -183,11 +223,13 @@ async fn converse(
     mut client: TcpStream,
     upstream: SocketAddr,
     rules: &[Rule],
-    seen: &Mutex<Vec<String>>,
+    log: &Mutex<Log>,
+    delay: Duration,
 ) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let mut request = Head::read(&mut from_client).await?;
-    seen.lock().unwrap().push(request.described());
+    let round_trip = log.lock().unwrap().ask(request.described());
+    tokio::time::sleep(delay).await;
     let fault = rules.iter().find(|rule| rule.applies(&request)).map(|rule| rule.fault);
     match fault {
         Some(Fault::Reset) => return client.set_zero_linger(),
@@ -215,7 +257,11 @@ async fn converse(
         pump(request.rest, &mut from_client, &mut to_registry, up).await?;
         std::future::pending::<io::Result<()>>().await
     };
-    let answered = answer(&mut from_registry, &mut to_client, fault);
+    let answered = async {
+        let head = Head::read(&mut from_registry).await?;
+        log.lock().unwrap().answer(round_trip);
+        answer(head, &mut from_registry, &mut to_client, fault).await
+    };
     let outcome = tokio::select! { outcome = sent => outcome, outcome = answered => outcome };
     if outcome.is_err() {
         client.set_zero_linger()?;
@@ -223,8 +269,12 @@ async fn converse(
     outcome
 }
 
-async fn answer(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, fault: Option<Fault>) -> io::Result<()> {
-    let mut answer = Head::read(from).await?;
+async fn answer(
+    mut answer: Head,
+    from: &mut ReadHalf<'_>,
+    to: &mut WriteHalf<'_>,
+    fault: Option<Fault>,
+) -> io::Result<()> {
     let mut down = None;
     match fault {
         Some(Fault::LoseAnswer) => return Err(reset()),
@@ -277,7 +327,10 @@ async fn pump(
 async fn befall(harm: Harm, passed: Vec<u8>, mut rest: Vec<u8>, to: &mut WriteHalf<'_>) -> io::Result<Option<Vec<u8>>> {
     match harm {
         Harm::Reset => return Err(reset()),
-        Harm::End | Harm::EndUnmeasured | Harm::EndMeasured => return Ok(None),
+        Harm::End | Harm::EndUnmeasured | Harm::EndMeasured => {
+            to.shutdown().await?;
+            return Ok(None);
+        }
         Harm::Stall => std::future::pending().await,
         Harm::Drip => {
             for byte in rest.drain(..rest.len().min(SLIP / 10)) {

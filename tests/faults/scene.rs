@@ -106,7 +106,8 @@ fn with_bundle() -> SocketAddr {
     })
 }
 
-fn repository(address: &str, options: ClientOptions) -> RemoteRepository {
+/// The repository `team/app` at `address`, with a client of its own.
+pub fn repository(address: &str, options: ClientOptions) -> RemoteRepository {
     Client::new(options).unwrap().repository(&format!("{address}/team/app").parse().unwrap()).unwrap()
 }
 
