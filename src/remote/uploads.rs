@@ -119,12 +119,13 @@ impl Upload<'_> {
                 furthest = self.stored;
                 tries.begin_anew();
             }
-            let may_help = match setback.remedy {
+            let may_go_on = match setback.remedy {
                 Remedy::None => false,
+                // That is no bad luck, and can be repeated only so often.
                 Remedy::SendLess(length) => self.send_less(length),
-                Remedy::Resume | Remedy::BeginAnew => true,
+                Remedy::Resume | Remedy::BeginAnew => tries.wait().await,
             };
-            if !may_help || !tries.wait().await {
+            if !may_go_on {
                 return Err(setback.error);
             }
             // A session may be taken by a request whose end the registry has not seen yet.

@@ -14,7 +14,7 @@ fn v1() -> Tag {
 
 /// A request that carries a large part of the layer.
 fn carrying(method: &'static str, fault: crate::proxy::Fault) -> Rule {
-    on(method, "/blobs/uploads/", fault).from_bytes(2 * MB)
+    on(method, "/blobs/uploads/", fault).with_at_least(2 * MB)
 }
 
 /// Copies the bundle from a registry behind one network to one behind another.
@@ -56,11 +56,11 @@ async fn a_copy_passes_no_wrong_bytes_on() {
 #[tokio::test]
 async fn the_registry_that_most_others_are_made_of_goes_on_with_uploads_and_downloads() {
     let Some(registry) = DockerRegistry::start("") else { return };
-    let too_large = |method| on(method, "/blobs/", Answer("413 Payload Too Large")).from_bytes(5 * MB).always();
+    let too_large = |method| on(method, "/blobs/", Answer("413 Payload Too Large")).with_at_least(5 * MB).always();
     for (number, rules) in [
         vec![carrying("PUT", Up(3 * MB, Harm::Reset)), carrying("PATCH", Up(3 * MB, Harm::Reset))],
         vec![carrying("PUT", Up(3 * MB, Harm::End)), carrying("PATCH", LoseAnswer)],
-        vec![too_large("PUT"), too_large("PATCH"), on("PATCH", "/blobs/", Up(MB, Harm::Reset)).from_bytes(4 * MB)],
+        vec![too_large("PUT"), too_large("PATCH"), on("PATCH", "/blobs/", Up(MB, Harm::Reset)).with_at_least(4 * MB)],
         vec![carrying("PUT", LoseAnswer)],
     ]
     .into_iter()

@@ -82,7 +82,7 @@ impl Rule {
     }
 
     /// The same for requests with at least so many bytes of body.
-    pub fn from_bytes(self, least: u64) -> Self {
+    pub fn with_at_least(self, least: u64) -> Self {
         Self { least, ..self }
     }
 
@@ -146,7 +146,7 @@ impl Proxy {
         Self { address, log, task }
     }
 
-    /// What was asked, each as `METHOD /path?query`, with the range and the bytes of body if there are any.
+    /// What was asked, each as `METHOD /path?query`, with the range, its condition and the bytes of body if there are any.
     pub fn asked(&self) -> Vec<String> {
         self.log.lock().unwrap().asked.iter().map(|(_, asked)| asked.clone()).collect()
     }
@@ -211,7 +211,8 @@ impl Head {
         let range = ["range", "content-range"].iter().find_map(|name| self.header(name));
         let range = range.map(|range| format!(" [{range}]")).unwrap_or_default();
         let length = if self.length > 0 { format!(" +{}", self.length) } else { String::new() };
-        format!("{} {}{range}{length}", self.method, self.path)
+        let same = if self.header("if-range").is_some() { " if the same" } else { "" };
+        format!("{} {}{range}{same}{length}", self.method, self.path)
     }
 
     async fn write(&self, to: &mut WriteHalf<'_>) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! A registry behind a network that fails, and a bundle.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -19,18 +20,24 @@ pub fn bundle() -> &'static Bundle {
     static BUNDLE: OnceLock<Bundle> = OnceLock::new();
     BUNDLE.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
-        for number in 0..4_u64 {
-            let mut state = number;
-            let next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 56) as u8
-            };
-            let noise: Vec<u8> = std::iter::repeat_with(next).take(5 * MB as usize).collect();
-            std::fs::write(directory.path().join(number.to_string()), noise).unwrap();
-        }
+        write_tree(directory.path());
         let tree = scan(directory.path(), &Selection::default()).unwrap();
         tree.pack(&PackOptions::default(), &|_| ()).unwrap()
     })
+}
+
+/// The directory that it is made of.
+pub fn write_tree(directory: &Path) {
+    std::fs::create_dir_all(directory).unwrap();
+    for number in 0..4_u64 {
+        let mut state = number;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let noise: Vec<u8> = std::iter::repeat_with(next).take(5 * MB as usize).collect();
+        std::fs::write(directory.join(number.to_string()), noise).unwrap();
+    }
 }
 
 /// The digest of its layer.
@@ -49,7 +56,7 @@ pub fn options() -> ClientOptions {
 
 /// The same, when nothing may stand still for long.
 pub fn impatient() -> ClientOptions {
-    ClientOptions { stall_timeout: Duration::from_millis(700), ..options() }
+    ClientOptions { stall_timeout: Duration::from_millis(1500), ..options() }
 }
 
 /// A registry, and a network before it.
