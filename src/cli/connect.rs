@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::error::{Error, Exit};
 use super::location::Location;
+use super::network::NetworkArgs;
 use crate::content::{self, OpenRange, Source};
 use crate::layout::{Archive, Directory};
 use crate::manifest::{Descriptor, ImageIndex, Manifest, Platform, RawManifest, media_type};
@@ -39,6 +40,8 @@ pub(super) struct RegistryArgs {
     /// Read the password from standard input
     #[arg(long, requires = "username", conflicts_with = "password")]
     password_stdin: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 impl RegistryArgs {
@@ -57,9 +60,14 @@ impl RegistryArgs {
             insecure: self.insecure,
             ca_file: self.ca_file.clone(),
             credentials,
-            ..ClientOptions::default()
+            ..self.network.options()
         };
         Ok(Connection(Some(Client::new(options).map_err(content::Error::from)?)))
+    }
+
+    /// How many blobs are under way at once.
+    pub(super) fn concurrency(&self) -> usize {
+        self.network.concurrency
     }
 
     fn password(&self) -> Result<Secret, Error> {

@@ -10,6 +10,7 @@ mod error;
 mod inspect;
 mod list;
 mod location;
+mod network;
 mod options;
 mod output;
 mod progress;

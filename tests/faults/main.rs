@@ -9,6 +9,9 @@ mod embedded;
 mod latency;
 #[path = "../peer/mod.rs"]
 mod peer;
+#[path = "../program/mod.rs"]
+mod program;
+mod program_runs;
 mod proxy;
 mod pull;
 mod push;
