@@ -91,13 +91,14 @@ async fn a_registry_that_asks_for_too_much_patience_is_quoted_at_once() {
 
 #[tokio::test]
 async fn a_registry_decides_how_long_it_is_left_alone() {
-    for status in [429, 503] {
+    join_all([429, 503].map(async |status| {
         let busy = ResponseTemplate::new(status).insert_header("retry-after", "1");
         let server = at_first(vec![busy], ResponseTemplate::new(200)).await;
         let began = Instant::now();
         assert!(repository(server.address()).exists(&blob(b"x").0).await.unwrap());
         assert!(began.elapsed() >= Duration::from_secs(1), "{status}: {:?}", began.elapsed());
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

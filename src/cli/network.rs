@@ -17,10 +17,11 @@ pub(super) struct NetworkArgs {
     /// How many blobs are under way at once
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = concurrency)]
     pub(super) concurrency: usize,
-    /// Try again so often what failed for a while: busy registries, connections that break. What gets on is not counted
+    /// How often to try again what may pass: a registry that is busy, a connection that breaks. As long as a transfer gets on,
+    /// it is not counted
     #[arg(long, value_name = "N", default_value_t = ClientOptions::default().retry_times)]
     retry_times: u32,
-    /// Take for broken what has not moved for so long, in seconds. However long it takes as long as it moves
+    /// How many seconds nothing may move before the connection counts as broken. There is no limit for the whole
     #[arg(long, value_name = "SECONDS", default_value_t = ClientOptions::default().stall_timeout.into(), value_parser = timeout)]
     timeout: Seconds,
 }

@@ -239,6 +239,27 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_been_done_is_repeated_only_where_that_does_no_harm() {
+        let answer = |status: u16| {
+            let response = http::Response::builder().status(status).body("").unwrap();
+            Ok(Answer::new(String::new(), response.into(), false, Duration::MAX))
+        };
+        for (method, allowed, not_allowed) in [
+            (Method::GET, &[408, 429, 500, 502, 503][..], &[200, 404][..]),
+            (Method::PUT, &[408, 429, 500, 502, 503], &[201, 412]),
+            (Method::DELETE, &[408, 429, 503], &[202, 404, 499, 500, 502, 504]),
+            (Method::POST, &[408, 429, 503], &[202, 499, 500, 502, 504]),
+        ] {
+            let repeat = Repeat::of(&method);
+            assert!(allowed.iter().all(|status| repeat.allows(&answer(*status))), "{method}");
+            assert!(!not_allowed.iter().any(|status| repeat.allows(&answer(*status))), "{method}");
+        }
+        assert!(!Repeat::Never.allows(&answer(503)));
+        let stalled = || Err(Error::Stalled { request: String::new(), after: Duration::ZERO });
+        assert!(Repeat::Freely.allows(&stalled()) && !Repeat::IfRefused.allows(&stalled()));
+    }
+
+    #[test]
     fn what_cannot_get_better_is_not_tried_again() {
         for status in [408, 429, 499, 500, 502, 503, 504] {
             assert!(is_transient(StatusCode::from_u16(status).unwrap()), "{status}");
