@@ -12,7 +12,7 @@ use bndlr::content::{ErrorKind, Source, Target};
 use bndlr::manifest::{RawManifest, media_type};
 use bndlr::reference::Identifier;
 use bndlr::remote::{Client, ClientOptions};
-use fake::{asked, options, redirect, refusal, repository, repository_with, server};
+use fake::{Traces, asked, options, redirect, refusal, repository, repository_with, server};
 use futures::future::join_all;
 use sample::{blob, kind, tag};
 use wiremock::{MockServer, ResponseTemplate};
@@ -143,4 +143,16 @@ async fn an_upload_begins_once_more_when_the_registry_is_busy() {
     repository(server.address()).push(&descriptor, &content).await.unwrap();
     let methods: Vec<_> = asked(&server).await.iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(methods, ["POST", "POST", "PUT"]);
+}
+
+#[tokio::test]
+async fn who_watches_sees_what_is_waited_for() {
+    let busy = ResponseTemplate::new(429).insert_header("retry-after", "0");
+    let server = at_first(vec![busy], ResponseTemplate::new(200)).await;
+    let (traces, _guard) = Traces::collect();
+    assert!(repository(server.address()).exists(&blob(b"x").0).await.unwrap());
+    let wire = traces.wire();
+    assert_eq!(wire.len(), 6, "{wire:?}");
+    assert_eq!(wire[2], format!("* {} asked to be left alone for 0.0 s", server.uri()));
+    assert_eq!(wire[3], "* tries again in 0.0 s");
 }

@@ -15,10 +15,6 @@ use super::retry::Tries;
 use crate::content::{self, Reader};
 use crate::manifest::Descriptor;
 
-/// How many bytes have to come between two failures, so that the first is not counted any more. With fewer, somebody
-/// could keep a client busy forever who sends a byte each time.
-pub(super) const PROGRESS: u64 = 64 * 1024;
-
 /// A blob that is on its way.
 struct Download {
     repository: RemoteRepository,
@@ -31,8 +27,6 @@ struct Download {
     /// How many bytes of the body have been passed on before, and are not once more.
     known: u64,
     tries: Tries,
-    /// How many bytes had been passed on at the last failure that counts.
-    failed_at: u64,
 }
 
 impl RemoteRepository {
@@ -47,7 +41,6 @@ impl RemoteRepository {
             received: 0,
             known: 0,
             tries: self.session.tries(),
-            failed_at: 0,
         };
         let chunks = stream::try_unfold(download, |mut download| async move {
             let chunk = download.next().await.map_err(content::Error::from)?;
@@ -71,7 +64,8 @@ impl Download {
                 Ok(None) if self.received >= self.descriptor.size => return Ok(None),
                 Err(error) if !error.is_transient() => return Err(error),
                 failed => {
-                    if !self.may_go_on().await {
+                    self.tries.reach(self.received);
+                    if !self.tries.wait().await {
                         return failed;
                     }
                     self.resume().await?;
@@ -87,14 +81,6 @@ impl Download {
         self.known -= known;
         self.received += chunk.len() as u64;
         chunk
-    }
-
-    async fn may_go_on(&mut self) -> bool {
-        if self.received - self.failed_at >= PROGRESS {
-            self.tries.begin_anew();
-            self.failed_at = self.received;
-        }
-        self.tries.wait().await
     }
 
     /// Asks for what is missing. Only the part that was asked for, of the same version of the blob, is one; else it all

@@ -13,11 +13,14 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use tokio::time::Instant;
 
-use super::Error;
 use super::answer::Answer;
+use super::{Error, trace};
 
 /// The longest wait that a registry may ask for. If it wants more, its answer stands.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// How many bytes of something large have to come between two failures, so that the first is not counted any more. With
+/// fewer, somebody could keep a client busy forever who lets a byte through each time.
+const PROGRESS: u64 = 64 * 1024;
 /// The longest wait that nobody asked for.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
@@ -62,7 +65,7 @@ pub(super) struct Policy {
 
 impl Policy {
     pub(super) fn tries(self) -> Tries {
-        Tries { policy: self, failed: 0 }
+        Tries { policy: self, failed: 0, reached: 0 }
     }
 
     /// How long to wait at most after so many failures.
@@ -76,6 +79,8 @@ impl Policy {
 pub(super) struct Tries {
     policy: Policy,
     failed: u32,
+    /// How many bytes there were at the last failure that counts.
+    reached: u64,
 }
 
 impl Tries {
@@ -84,7 +89,9 @@ impl Tries {
         if self.failed >= self.policy.times {
             return false;
         }
-        tokio::time::sleep(by_chance(self.policy.longest_delay(self.failed))).await;
+        let delay = by_chance(self.policy.longest_delay(self.failed));
+        trace::again(delay);
+        tokio::time::sleep(delay).await;
         self.failed += 1;
         true
     }
@@ -99,10 +106,18 @@ impl Tries {
         self.policy.times > 1 && self.failed == self.policy.times
     }
 
-    /// Forgets what has failed, because something succeeded since.
-    pub(super) fn begin_anew(&mut self) {
-        self.failed = 0;
+    /// Takes note of how many bytes there are, and forgets the failures before them if they are enough.
+    pub(super) fn reach(&mut self, bytes: u64) {
+        if is_progress(self.reached, bytes) {
+            self.failed = 0;
+            self.reached = bytes;
+        }
     }
+}
+
+/// Whether something large has got on, from so many bytes to so many.
+pub(super) fn is_progress(before: u64, now: u64) -> bool {
+    now >= before.saturating_add(PROGRESS)
 }
 
 /// Anything from no time to this long. If the system has no random numbers, this long.
@@ -175,6 +190,7 @@ impl Hosts {
         if answer.status() == StatusCode::TOO_MANY_REQUESTS || answer.is_transient() && asked.is_some() {
             let pause = hosts.entry(host(url)).or_insert(Pause { until: now, asked: 0 });
             *pause = pause.longer(now, asked, policy);
+            trace::pause(&host(url), pause.until - now);
         } else if !hosts.is_empty() {
             // What was under way when a pause began does not end it.
             hosts.retain(|paused, pause| pause.until > now || *paused != host(url));
@@ -280,11 +296,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tries_are_counted_until_something_succeeds() {
+    async fn tries_are_counted_until_something_gets_on() {
         let mut tries = Policy { times: 2, first_delay: Duration::ZERO }.tries();
         assert!(tries.wait().await && tries.wait().await && !tries.wait().await);
-        tries.begin_anew();
-        assert!(tries.wait().await);
+        tries.reach(PROGRESS - 1);
+        assert!(!tries.wait().await, "a byte now and then is no progress");
+        tries.reach(PROGRESS);
+        assert!(tries.wait().await && !tries.is_last() && tries.wait().await && tries.is_last());
+        tries.reach(0);
+        tries.reach(PROGRESS + 1);
+        assert!(!tries.wait().await, "nor is the same once more");
     }
 
     #[test]

@@ -14,12 +14,11 @@ use crate::protocol::{ChunkRange, Endpoint, ErrorCode, header};
 
 use super::Error;
 use super::answer::Answer;
-use super::downloads::PROGRESS;
 use super::parts::Parts;
 use super::payload::Payload;
 use super::redirect;
 use super::repository::RemoteRepository;
-use super::retry::Repeat;
+use super::retry::{Repeat, is_progress};
 use super::transport::Call;
 
 /// How many bytes a chunk has, unless the registry wants more, or takes fewer.
@@ -108,17 +107,13 @@ impl Upload<'_> {
     /// Sends what is missing, until nothing is, or until there have been too many setbacks with nothing between them.
     async fn run(&mut self) -> Result<(), Error> {
         let mut tries = self.repository.session.tries();
-        let mut furthest = 0;
         loop {
             let setback = match self.advance().await {
                 Ok(true) => return Ok(()),
                 Ok(false) => continue,
                 Err(setback) => setback,
             };
-            if self.stored >= furthest + PROGRESS {
-                furthest = self.stored;
-                tries.begin_anew();
-            }
+            tries.reach(self.stored);
             let may_go_on = match setback.remedy {
                 Remedy::None => false,
                 // That is no bad luck, and can be repeated only so often.
@@ -141,7 +136,7 @@ impl Upload<'_> {
         let before = self.stored;
         if !begins_anew && self.ask().await? {
             // Nobody answered, and next to nothing arrived: perhaps because it was too much.
-            if !matches!(error, Error::Refused(_)) && self.stored < before + PROGRESS {
+            if !matches!(error, Error::Refused(_)) && !is_progress(before, self.stored) {
                 self.send_less(self.chunk.min(self.parts.size() - before));
             }
             return Ok(false);
