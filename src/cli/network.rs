@@ -17,8 +17,8 @@ pub(super) struct NetworkArgs {
     /// How many blobs are under way at once
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = concurrency)]
     pub(super) concurrency: usize,
-    /// How often to try again what may pass: a registry that is busy, a connection that breaks. As long as a transfer gets on,
-    /// it is not counted
+    /// How often to try again what may pass: a registry that is busy, a connection that breaks. As long as a transfer
+    /// gets on, it is not counted
     #[arg(long, value_name = "N", default_value_t = ClientOptions::default().retry_times)]
     retry_times: u32,
     /// How many seconds nothing may move before the connection counts as broken. There is no limit for the whole

@@ -137,8 +137,8 @@ impl Answer {
         Ok(body.freeze())
     }
 
-    /// This answer, with the first `limit` bytes of its body in memory, or all of it. A body that says that it has more is
-    /// left alone: whoever does not want so much need not wait for it.
+    /// This answer, with the first `limit` bytes of its body in memory, or all of it. A body that says that it has
+    /// more is left alone: whoever does not want so much need not wait for it.
     pub(super) async fn read_ahead(mut self, limit: u64) -> Result<Self, Error> {
         if self.content_length().is_some_and(|length| length > limit) {
             return Ok(self);

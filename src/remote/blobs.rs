@@ -57,8 +57,8 @@ impl RemoteRepository {
         Ok(bytes)
     }
 
-    /// The registry's answer to a request for a blob from `offset` on: that part, if it is still the same blob, or all of it
-    /// (RFC 9110, sections 14.2 and 13.1.5).
+    /// The registry's answer to a request for a blob from `offset` on: that part, if it is still the same blob, or
+    /// all of it (RFC 9110, sections 14.2 and 13.1.5).
     pub(super) async fn request_rest(
         &self,
         descriptor: &Descriptor,

@@ -32,11 +32,11 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long to wait for an answer, or for the next bytes of one, or until the next bytes of an upload are taken.
     pub stall_timeout: Duration,
-    /// How often something is tried again that may be repeated without harm. What is large and gets on is not counted: only
-    /// failures with next to nothing between them are.
+    /// How often something is tried again that may be repeated without harm. What is large and gets on is not
+    /// counted: only failures with next to nothing between them are.
     pub retry_times: u32,
-    /// How long to wait at most before the first of these; it doubles up to ten seconds. How long it is, chance decides,
-    /// unless the registry says it.
+    /// How long to wait at most before the first of these; it doubles up to ten seconds. How long it is, chance
+    /// decides, unless the registry says it.
     pub retry_delay: Duration,
 }
 

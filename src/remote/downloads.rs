@@ -112,7 +112,8 @@ impl Download {
     }
 }
 
-/// The name of the version that an answer brings, unless it stands for what means the same only (RFC 9110, section 8.8.1).
+/// The name of the version that an answer brings, unless it stands for what means the same only (RFC 9110, section
+/// 8.8.1).
 fn strong_etag(answer: &Answer) -> Option<HeaderValue> {
     let etag = answer.header(ETAG.as_str())?.trim();
     if etag.starts_with('"') { HeaderValue::from_str(etag).ok() } else { None }

@@ -1,5 +1,5 @@
-//! Content that is sent in parts: read once from its beginning to its end, as long as each part begins where the last one
-//! ended, and from the beginning once more where one does not.
+//! Content that is sent in parts: read once from its beginning to its end, as long as each part begins where the last
+//! one ended, and from the beginning once more where one does not.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +10,8 @@ use futures::TryStreamExt;
 use crate::content::{self, Open, Reader};
 use crate::manifest::Descriptor;
 
-/// How many bytes are handed over at once, at most: so few that the next ones are asked for as long as the registry takes
-/// anything at all.
+/// How many bytes are handed over at once, at most: so few that the next ones are asked for as long as the registry
+/// takes anything at all.
 const PIECE: u64 = 256 * 1024;
 
 /// Content, and how far it has been read.

@@ -36,8 +36,8 @@ pub(super) enum Repeat {
 }
 
 impl Repeat {
-    /// What is known of a method alone. To delete twice does no harm, but the second time nothing is there, which would be
-    /// told as a failure.
+    /// What is known of a method alone. To delete twice does no harm, but the second time nothing is there, which
+    /// would be told as a failure.
     pub(super) fn of(method: &Method) -> Self {
         match *method {
             Method::GET | Method::HEAD | Method::PUT => Self::Freely,
@@ -126,8 +126,8 @@ fn by_chance(longest: Duration) -> Duration {
     getrandom::u64().map_or(longest, |number| Duration::from_nanos(number % nanos.saturating_add(1)))
 }
 
-/// What nginx and CNCF Distribution answer to somebody who went away in the middle of a request. Whoever gets to see it did
-/// not: a proxy between did.
+/// What nginx and CNCF Distribution answer to somebody who went away in the middle of a request. Whoever gets to see
+/// it did not: a proxy between did.
 const CUT_SHORT: u16 = 499;
 
 /// Whether the same request may well have another answer a moment later.

@@ -40,8 +40,8 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// The same, with an answer whose body is read as it comes, and gone on with by its reader where it breaks off. Other
-    /// answers are read to their end, unless they are large, before a request counts as answered.
+    /// The same, with an answer whose body is read as it comes, and gone on with by its reader where it breaks off.
+    /// Other answers are read to their end, unless they are large, before a request counts as answered.
     pub(super) fn streamed(mut self) -> Self {
         self.is_streamed = true;
         self

@@ -146,7 +146,8 @@ impl Proxy {
         Self { address, log, task }
     }
 
-    /// What was asked, each as `METHOD /path?query`, with the range, its condition and the bytes of body if there are any.
+    /// What was asked, each as `METHOD /path?query`, with the range, its condition and the bytes of body if there are
+    /// any.
     pub fn asked(&self) -> Vec<String> {
         self.log.lock().unwrap().asked.iter().map(|(_, asked)| asked.clone()).collect()
     }
