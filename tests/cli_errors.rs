@@ -52,6 +52,8 @@ fn wrong_arguments_are_named_before_anything_is_done() {
         (&["push", "tree", place, "-t", "-x"], "", "--help"),
         (&["push", "tree", place, "--platform", "linux"], "'linux'", "--help"),
         (&["push", "tree", place, "--concurrency", "0"], "from 1 to 256", "--help"),
+        (&["pull", place, "--timeout", "0"], "from 0.001 to 86400", "--help"),
+        (&["pull", place, "--retry-times", "often"], "'often'", "--help"),
         (&["push", "tree", place, "--image-format", "docker", "-a", "k=v"], "no annotations", "-l for labels"),
         (&["push", "tree", place, "-u", "alice"], "needs a password", "--password-stdin"),
         (&["push", "tree", "oci:x", "-u", "alice", "-p", "x"], "none is named", ""),

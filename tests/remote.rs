@@ -5,7 +5,6 @@ mod fake;
 mod sample;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -361,32 +360,6 @@ async fn who_may_not_do_something_is_not_asked_again() {
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.hint().unwrap().contains("do not suffice"));
     assert_eq!(authorizations(&server).await, [None]);
-}
-
-#[tokio::test]
-async fn what_is_read_is_asked_for_again_when_a_registry_is_busy_and_what_is_written_is_not() {
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&calls);
-    let server = server(move |_| match counted.fetch_add(1, Ordering::SeqCst) {
-        0 => ResponseTemplate::new(503),
-        1 => ResponseTemplate::new(429).insert_header("retry-after", "0"),
-        _ => ResponseTemplate::new(200),
-    })
-    .await;
-    let repository = repository(server.address());
-    assert!(repository.exists(&blob(b"x").0).await.unwrap());
-    calls.store(0, Ordering::SeqCst);
-    let error = repository.tag(&manifest(), &tag("v1")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Remote);
-    assert!(error.to_string().ends_with("503 Service Unavailable"), "{error}");
-}
-
-#[tokio::test]
-async fn a_registry_that_asks_for_too_much_patience_is_quoted_at_once() {
-    let server = server(|_| refusal(429, "TOOMANYREQUESTS", "slow down").insert_header("retry-after", "86400")).await;
-    let error = repository(server.address()).manifest(&v1()).await.unwrap_err();
-    assert!(error.to_string().ends_with("429 Too Many Requests: TOOMANYREQUESTS: slow down"), "{error}");
-    assert_eq!(asked(&server).await.len(), 1);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use clap::Args;
 use super::ask;
 use super::error::{Error, Exit};
 use super::location::Location;
+use super::network::NetworkArgs;
 use crate::content::{self, OpenRange, Source};
 use crate::layout::{Archive, Directory};
 use crate::manifest::{Descriptor, ImageIndex, Manifest, Platform, RawManifest, media_type};
@@ -51,6 +52,8 @@ pub(super) struct RegistryArgs {
     /// Read the password from standard input
     #[arg(long, requires = "username", conflicts_with = "password")]
     password_stdin: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 impl RegistryArgs {
@@ -76,7 +79,7 @@ impl RegistryArgs {
             client_certificate: files.map(|(certificate, key)| ClientCertificate { certificate, key }),
             certificate_folders: certificate_folders(),
             credentials,
-            ..ClientOptions::default()
+            ..self.network.options()
         };
         Ok(Client::new(options).map_err(content::Error::from)?)
     }
@@ -90,6 +93,11 @@ impl RegistryArgs {
     pub(super) fn login(&self) -> Result<Option<Login>, Error> {
         let Some(username) = &self.username else { return Ok(None) };
         Ok(Some(Login { username: username.clone(), password: self.password()? }))
+    }
+
+    /// How many blobs are under way at once.
+    pub(super) fn concurrency(&self) -> usize {
+        self.network.concurrency
     }
 
     fn password(&self) -> Result<Secret, Error> {

@@ -16,6 +16,7 @@ mod list;
 mod location;
 mod login;
 mod logout;
+mod network;
 mod options;
 mod output;
 mod progress;

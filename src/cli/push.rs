@@ -10,7 +10,7 @@ use super::error::{Error, Exit};
 use super::location::Location;
 use super::options::PackArgs;
 use super::output::Output;
-use crate::content::{Copied, DEFAULT_CONCURRENCY, Outcome};
+use crate::content::{Copied, Outcome};
 use crate::pack::Bundle;
 use crate::reference::Tag;
 
@@ -34,18 +34,8 @@ pub(super) struct Push {
     /// Write the digest to this file
     #[arg(long, value_name = "FILE")]
     digest_file: Option<PathBuf>,
-    /// How many blobs are under way at once
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = concurrency)]
-    concurrency: usize,
     #[command(flatten)]
     registry: RegistryArgs,
-}
-
-fn concurrency(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number @ 1..=256) => Ok(number),
-        _ => Err("expected a number from 1 to 256".to_owned()),
-    }
 }
 
 impl Push {
@@ -54,7 +44,7 @@ impl Push {
         let connection = self.registry.connect(&locations)?;
         let destinations = Destination::group(&locations, &self.pack.tags);
         let bundle = self.pack.pack(output).await?;
-        let copies = deliver_all(&bundle, &destinations, &connection, self.concurrency, output).await?;
+        let copies = deliver_all(&bundle, &destinations, &connection, self.registry.concurrency(), output).await?;
         let digest = bundle.raw_manifest().digest();
         if let Some(path) = &self.digest_file {
             write_digest(path, &digest.to_string())?;

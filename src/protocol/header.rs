@@ -12,5 +12,8 @@ pub const OCI_TAG: &str = "oci-tag";
 /// The subject of the manifest that was pushed: the registry lists its referrers (distribution-spec v1.1.1, "Pushing
 /// Manifests with Subject").
 pub const OCI_SUBJECT: &str = "oci-subject";
+/// The fewest bytes that a chunk of an upload may have, unless it is the last one (distribution-spec v1.1.1, "Pushing a
+/// blob in chunks").
+pub const OCI_CHUNK_MIN_LENGTH: &str = "oci-chunk-min-length";
 /// Which filters a list of referrers went through (distribution-spec v1.1.1, "Listing Referrers").
 pub const OCI_FILTERS_APPLIED: &str = "oci-filters-applied";

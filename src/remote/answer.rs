@@ -23,13 +23,15 @@ pub(super) struct Answer {
     response: reqwest::Response,
     foreign: bool,
     stall: Duration,
+    /// The beginning of the body, as far as it has been read.
+    ahead: Bytes,
 }
 
 impl Answer {
     /// The answer to `request`. `foreign` says that it did not come from the origin that was asked first; `stall` is how
     /// long to wait for each part of the body.
     pub(super) fn new(request: String, response: reqwest::Response, foreign: bool, stall: Duration) -> Self {
-        Self { request, response, foreign, stall }
+        Self { request, response, foreign, stall, ahead: Bytes::new() }
     }
 
     /// This answer, known not to be the registry's.
@@ -135,17 +137,40 @@ impl Answer {
         Ok(body.freeze())
     }
 
+    /// This answer, with the first `limit` bytes of its body in memory, or all of it. A body that says that it has
+    /// more is left alone: whoever does not want so much need not wait for it.
+    pub(super) async fn read_ahead(mut self, limit: u64) -> Result<Self, Error> {
+        if self.content_length().is_some_and(|length| length > limit) {
+            return Ok(self);
+        }
+        let mut ahead = BytesMut::new();
+        while (ahead.len() as u64) < limit {
+            let Some(chunk) = self.chunk(ahead.len() as u64).await? else { break };
+            ahead.extend_from_slice(&chunk);
+        }
+        self.ahead = ahead.freeze();
+        Ok(self)
+    }
+
+    /// The next bytes of the body, after `received` of them.
+    async fn chunk(&mut self, received: u64) -> Result<Option<Bytes>, Error> {
+        if !self.ahead.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.ahead)));
+        }
+        match tokio::time::timeout(self.stall, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(Network::broken_off(&self.request, received, error)),
+            Err(_) => Err(Error::Stalled { request: self.request.clone(), after: self.stall }),
+        }
+    }
+
     /// The body as it comes. Whoever reads it may take all the time in the world; the registry may not.
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
         stream::try_unfold((self, 0), |(mut answer, received)| async move {
-            match tokio::time::timeout(answer.stall, answer.response.chunk()).await {
-                Ok(Ok(chunk)) => Ok(chunk.map(|chunk| {
-                    let received = received + chunk.len() as u64;
-                    (chunk, (answer, received))
-                })),
-                Ok(Err(error)) => Err(Network::broken_off(&answer.request, received, error)),
-                Err(_) => Err(Error::Stalled { request: answer.request, after: answer.stall }),
-            }
+            Ok(answer.chunk(received).await?.map(|chunk| {
+                let received = received + chunk.len() as u64;
+                (chunk, (answer, received))
+            }))
         })
     }
 }

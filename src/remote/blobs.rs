@@ -1,5 +1,5 @@
 //! Blobs, as they are asked for (distribution-spec v1.1.1, "Pulling blobs", "Checking if content exists in the
-//! registry"). How they get there is in `uploads`.
+//! registry"). How a whole one comes over a bad network is in `downloads`, and how it gets there in `uploads`.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ impl RemoteRepository {
         scope: &Scope,
     ) -> Result<Answer, Error> {
         let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), descriptor.digest));
-        self.session.send(&Call::new(method, url), scope).await
+        self.session.send(&Call::new(method, url).streamed(), scope).await
     }
 
     /// A part of a blob: `length` bytes from `offset` on, at least one (RFC 9110, 14). From a registry that does not know
@@ -44,11 +44,10 @@ impl RemoteRepository {
             Call::new(Method::GET, url).with_header(header::RANGE, HeaderValue::from_str(&range).map_err(invalid)?);
         let answer = self.session.send(&call, &self.pull()).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
-            return part(reader(answer, descriptor).await?, offset..end).await;
+            return part(self.go_on_with(answer, descriptor).await?, offset..end).await;
         }
         let request = answer.request().to_owned();
-        let expected = format!("bytes {offset}-{}/", end - 1);
-        if !answer.header(header::CONTENT_RANGE.as_str()).is_some_and(|found| found.starts_with(&expected)) {
+        if !answer.is_part(offset..end, descriptor.size) {
             return Err(Error::content(&request, format!("another range than {range}")).into());
         }
         let bytes = answer.read(length).await?;
@@ -56,6 +55,25 @@ impl RemoteRepository {
             return Err(Error::content(&request, format!("{} bytes, expected {length}", bytes.len())).into());
         }
         Ok(bytes)
+    }
+
+    /// The registry's answer to a request for a blob from `offset` on: that part, if it is still the same blob, or
+    /// all of it (RFC 9110, sections 14.2 and 13.1.5).
+    pub(super) async fn request_rest(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+        etag: Option<&HeaderValue>,
+    ) -> Result<Answer, Error> {
+        let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), descriptor.digest));
+        let mut call = Call::new(Method::GET, url).streamed();
+        if let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-")) {
+            call = call.with_header(header::RANGE, range);
+        }
+        if let Some(etag) = etag {
+            call = call.with_header(header::IF_RANGE, etag.clone());
+        }
+        self.session.send(&call, &self.pull()).await
     }
 
     /// Returns if the blob is there.
@@ -82,13 +100,23 @@ async fn part(mut reader: Reader, range: Range<u64>) -> Result<Bytes, content::E
     Ok(kept.freeze())
 }
 
-/// Reads content from the answer to a GET of it.
-pub(super) async fn reader(answer: Answer, descriptor: &Descriptor) -> Result<Reader, Error> {
-    let answer = answer.expect(StatusCode::OK).await?;
-    if let Some(found) = answer.content_length().filter(|found| *found != descriptor.size) {
-        // A web page instead of content is no wrong content, but no registry.
-        answer.reject_web_page()?;
-        return Err(Error::content(answer.request(), format!("{found} bytes, expected {}", descriptor.size)));
+impl Answer {
+    /// Whether it brings these bytes of content that has `size` of them.
+    pub(super) fn is_part(&self, range: Range<u64>, size: u64) -> bool {
+        let expected = format!("bytes {}-{}", range.start, range.end.saturating_sub(1));
+        let found = self.header(header::CONTENT_RANGE.as_str()).and_then(|found| found.split_once('/'));
+        self.status() == StatusCode::PARTIAL_CONTENT
+            && found.is_some_and(|(range, of)| range.trim() == expected && (of == "*" || of.parse() == Ok(size)))
     }
-    Ok(Reader::new(descriptor, answer.into_stream().map_err(content::Error::from)))
+
+    /// This answer, if it is to a GET of the whole content that `descriptor` names, as far as its head says.
+    pub(super) async fn expect_whole(self, descriptor: &Descriptor) -> Result<Self, Error> {
+        let answer = self.expect(StatusCode::OK).await?;
+        if let Some(found) = answer.content_length().filter(|found| *found != descriptor.size) {
+            // A web page instead of content is no wrong content, but no registry.
+            answer.reject_web_page()?;
+            return Err(Error::content(answer.request(), format!("{found} bytes, expected {}", descriptor.size)));
+        }
+        Ok(answer)
+    }
 }

@@ -14,6 +14,7 @@ use super::auth::Authenticator;
 use super::certificates::{self, ClientCertificate};
 use super::connections::Connections;
 use super::repository::RemoteRepository;
+use super::retry::Hosts;
 use super::session::Session;
 use super::tls::Trust;
 use super::transport::Transport;
@@ -42,6 +43,12 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// How long to wait for an answer, or for the next bytes of one, or until the next bytes of an upload are taken.
     pub stall_timeout: Duration,
+    /// How often something is tried again that may be repeated without harm. What is large and gets on is not
+    /// counted: only failures with next to nothing between them are.
+    pub retry_times: u32,
+    /// How long to wait at most before the first of these; it doubles up to ten seconds. How long it is, chance
+    /// decides, unless the registry says it.
+    pub retry_delay: Duration,
 }
 
 impl Default for ClientOptions {
@@ -55,6 +62,8 @@ impl Default for ClientOptions {
             credentials: Credentials::none(),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_mins(1),
+            retry_times: 4,
+            retry_delay: Duration::from_millis(200),
         }
     }
 }
@@ -79,6 +88,7 @@ pub struct Client {
 struct Inner {
     options: ClientOptions,
     trust: Trust,
+    hosts: Arc<Hosts>,
     sessions: Mutex<HashMap<Registry, Arc<Session>>>,
 }
 
@@ -89,7 +99,7 @@ impl Client {
     /// When a file of certificates cannot be read.
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         let trust = Trust::new(&options)?;
-        Ok(Self { inner: Arc::new(Inner { options, trust, sessions: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { options, trust, hosts: Arc::default(), sessions: Mutex::default() }) })
     }
 
     /// A repository, which need not exist yet. Nothing is asked of the registry until something is wanted of it.
@@ -138,12 +148,12 @@ impl Client {
 
     /// Where a registry is, and what leads there.
     fn reach(&self, registry: &Registry) -> Result<(Url, Transport), Error> {
-        let Inner { options, trust, .. } = &*self.inner;
+        let Inner { options, trust, hosts, .. } = &*self.inner;
         let base = Url::parse(&format!("{}://{registry}/", options.scheme(registry)))
             .map_err(|_| Error::Registry(registry.to_string()))?;
         let trust = trust.with_folder(registry, options)?;
         let connections = Connections::new(&base, &trust, options.connect_timeout)?;
-        Ok((base, Transport::new(options, connections)))
+        Ok((base, Transport::new(options, connections, Arc::clone(hosts))))
     }
 
     fn authenticator(&self, registry: &Registry, base: Url, credentials: Credentials) -> Authenticator {

@@ -149,7 +149,16 @@ impl Error {
 
     /// Whether the same request may well succeed a moment later.
     pub(super) fn is_transient(&self) -> bool {
-        matches!(self, Self::Network { network, .. } if network.is_transient())
+        match self {
+            Self::Network { network, .. } => network.is_transient(),
+            Self::Stalled { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether nobody can have got the request.
+    pub(super) fn was_never_sent(&self) -> bool {
+        matches!(self, Self::Network { network, .. } if network.was_never_sent())
     }
 }
 

@@ -8,12 +8,12 @@
 //!
 //! | floor | what it does |
 //! |---|---|
-//! | `repository`: `blobs`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
+//! | `repository`: `blobs`, `downloads`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `wanted`, `token` | what may be said to whom, and what for |
 //! | `credentials`: `docker_config`, `credential_program`, `stored` | who somebody is, and where that is kept |
 //! | `transport`: `redirect`, `retry` | where to, how often, and never a credential to another origin |
-//! | `transport`: `payload`, `answer`, `trace` | one exchange: streamed, traced, and never waited for in vain |
+//! | `transport`: `payload`, `parts`, `answer`, `trace` | one exchange: streamed, traced, and never waited for in vain |
 //! | `connections`: `tls`, `certificates` | whom to believe, whom to show a certificate, through which proxy |
 //!
 //! What goes wrong is in `error`: `refusal` when the registry says so, `network` when nobody does.
@@ -27,9 +27,11 @@ mod connections;
 mod credential_program;
 mod credentials;
 mod docker_config;
+mod downloads;
 mod error;
 mod manifests;
 mod network;
+mod parts;
 mod payload;
 mod redirect;
 mod refusal;

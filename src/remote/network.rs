@@ -15,6 +15,7 @@ pub struct Network {
     cause: String,
     hint: Option<String>,
     transient: bool,
+    unsent: bool,
 }
 
 impl Network {
@@ -26,6 +27,7 @@ impl Network {
         let hint = cause.hint(url);
         Self {
             transient: cause.tls.is_none(),
+            unsent: error.is_connect(),
             cause: if error.is_timeout() && error.is_connect() {
                 "it takes too long to connect".to_owned()
             } else {
@@ -39,7 +41,10 @@ impl Network {
     pub(super) fn broken_off(request: &str, received: u64, error: reqwest::Error) -> Error {
         let Cause { text, .. } = Cause::find(&error.without_url());
         let cause = format!("the connection broke off after {received} bytes: {text}");
-        Error::Network { request: request.to_owned(), network: Self { cause, hint: None, transient: true } }
+        Error::Network {
+            request: request.to_owned(),
+            network: Self { cause, hint: None, transient: true, unsent: false },
+        }
     }
 
     /// What the user can do.
@@ -51,6 +56,11 @@ impl Network {
     /// Whether it may well be over a moment later.
     pub(super) fn is_transient(&self) -> bool {
         self.transient
+    }
+
+    /// Whether there was not even a connection.
+    pub(super) fn was_never_sent(&self) -> bool {
+        self.unsent
     }
 }
 

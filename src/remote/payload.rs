@@ -1,22 +1,20 @@
-//! Bodies of requests: never held in memory whole, opened anew for each attempt, and watched while they are sent.
+//! Bodies of requests: never held in memory whole, read anew for each attempt, and watched while they are sent.
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt};
+use futures::stream::{self, Stream};
 use reqwest::{Body, Method};
 
-use crate::content::{self, Open, Reader};
-use crate::manifest::Descriptor;
+use super::parts::{Part, Parts};
+use crate::content;
 
 /// How many bytes a registry can be expected to store, or to hash, in a second: with this it is waited for after the
 /// last byte of an upload.
 const SLOWEST_STORE: u64 = 16 * 1024 * 1024;
-
-/// How many bytes are handed over at once, at most.
-const PIECE: usize = 256 * 1024;
 
 /// What a request carries.
 pub(super) enum Payload<'a> {
@@ -24,8 +22,8 @@ pub(super) enum Payload<'a> {
     Empty,
     /// Bytes in memory.
     Bytes(Bytes),
-    /// Content, as it is read.
-    Content(&'a Descriptor, &'a dyn Open),
+    /// Some bytes of content, as they are read; perhaps none.
+    Part(&'a Parts<'a>, Range<u64>),
 }
 
 impl Payload<'_> {
@@ -34,15 +32,15 @@ impl Payload<'_> {
         match self {
             Self::Empty => matches!(*method, Method::POST | Method::PUT).then_some(0),
             Self::Bytes(bytes) => Some(bytes.len() as u64),
-            Self::Content(descriptor, _) => Some(descriptor.size),
+            Self::Part(_, range) => Some(range.end - range.start),
         }
     }
 
-    /// How long a registry may take to store it all.
+    /// How long a registry may take to store it all: the whole content, of which this may be the last part.
     pub(super) fn time_to_store(&self) -> Duration {
         match self {
             Self::Empty | Self::Bytes(_) => Duration::ZERO,
-            Self::Content(descriptor, _) => Duration::from_secs(descriptor.size / SLOWEST_STORE),
+            Self::Part(parts, _) => Duration::from_secs(parts.size() / SLOWEST_STORE),
         }
     }
 
@@ -51,32 +49,28 @@ impl Payload<'_> {
         Ok(match self {
             Self::Empty => None,
             Self::Bytes(bytes) => Some(Body::from(bytes.clone())),
-            Self::Content(descriptor, from) => {
-                let reader = from.open(descriptor).await?;
-                Some(Body::wrap_stream(watched(reader, Arc::clone(watch))))
+            Self::Part(_, range) if range.is_empty() => None,
+            Self::Part(parts, range) => {
+                let part = parts.part(range.clone()).await?;
+                Some(Body::wrap_stream(watched(part, Arc::clone(watch))))
             }
         })
     }
 }
 
-/// The content, in pieces so small that the next one is asked for as long as the registry takes anything at all.
-fn watched(reader: Reader, watch: Arc<Watch>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    stream::unfold((reader, Bytes::new(), watch), |(mut reader, mut rest, watch)| async move {
-        if rest.is_empty() {
-            watch.turn_to(Turn::Source);
-            let chunk = reader.next().await;
-            match chunk? {
-                Ok(chunk) => rest = chunk,
-                Err(error) => {
-                    watch.state().failure = Some(error);
-                    let failed = io::Error::other("the content to be uploaded cannot be read");
-                    return Some((Err(failed), (reader, rest, watch)));
-                }
+/// The part, and whose turn it is meanwhile.
+fn watched(part: Part, watch: Arc<Watch>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::unfold((part, watch), |(mut part, watch)| async move {
+        watch.turn_to(Turn::Source);
+        let piece = match part.next().await {
+            Ok(piece) => Ok(piece?),
+            Err(error) => {
+                watch.state().failure = Some(error);
+                Err(io::Error::other("the content to be uploaded cannot be read"))
             }
-        }
+        };
         watch.turn_to(Turn::Registry(Instant::now()));
-        let piece = rest.split_to(rest.len().min(PIECE));
-        Some((Ok(piece), (reader, rest, watch)))
+        Some((piece, (part, watch)))
     })
 }
 

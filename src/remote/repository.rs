@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use reqwest::Method;
 
 use crate::content::{self, ErrorKind, Open, OpenRange, Reader, Source, Target};
@@ -51,12 +52,13 @@ impl fmt::Debug for RemoteRepository {
 #[async_trait]
 impl Open for RemoteRepository {
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
-        let answer = if media_type::is_manifest(&descriptor.media_type) {
-            self.request_manifest(Method::GET, &descriptor.digest.into(), &self.pull()).await?
-        } else {
-            self.request_blob(Method::GET, descriptor, &self.pull()).await?
-        };
-        Ok(super::blobs::reader(answer, descriptor).await?)
+        if media_type::is_manifest(&descriptor.media_type) {
+            let answer = self.request_manifest(Method::GET, &descriptor.digest.into(), &self.pull()).await?;
+            let body = answer.expect_whole(descriptor).await?.into_stream();
+            return Ok(Reader::new(descriptor, body.map_err(content::Error::from)));
+        }
+        let answer = self.request_blob(Method::GET, descriptor, &self.pull()).await?;
+        Ok(self.go_on_with(answer, descriptor).await?)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::protocol::Endpoint;
 
 use super::answer::Answer;
 use super::auth::Authenticator;
+use super::retry::Tries;
 use super::transport::{Call, Transport};
 use super::wanted::Wanted;
 use super::{Error, Secret};
@@ -20,6 +21,11 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(transport: Transport, base: Url, authenticator: Authenticator) -> Self {
         Self { transport, base, authenticator }
+    }
+
+    /// The tries that something has which consists of several requests.
+    pub(super) fn tries(&self) -> Tries {
+        self.transport.tries()
     }
 
     /// The URL of an endpoint of this registry.
@@ -116,6 +122,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use wiremock::matchers::any;
     use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -142,7 +150,7 @@ mod tests {
         let connections = Connections::new(&base, &trust, options.connect_timeout).unwrap();
         let registry = server.address().to_string().parse().unwrap();
         let authenticator = Authenticator::new(registry, base.clone(), Credentials::none(), false);
-        Session::new(Transport::new(&options, connections), base, authenticator)
+        Session::new(Transport::new(&options, connections, Arc::default()), base, authenticator)
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
-//! Traces: a line for each request and each answer, for people who want to see what goes over the wire.
+//! Traces: a line for each request and each answer, and for what is waited for between them, for people who want to see
+//! what goes over the wire.
 //!
 //! They are events of the target [`TARGET`] at level DEBUG; the command line decides whether and how to print them.
 //! Headers and bodies are never in them, and of a query only what is known to be harmless.
 
 use std::fmt;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url, Version};
 
@@ -21,6 +23,16 @@ pub(super) fn request(method: &Method, url: &Url) {
 /// `< HTTP/1.1 200 OK`
 pub(super) fn answer(version: Version, status: StatusCode) {
     tracing::debug!(target: TARGET, "< {version:?} {status}");
+}
+
+/// `* http://localhost:5000 asked to be left alone for 2.5 s`
+pub(super) fn pause(host: &str, length: Duration) {
+    tracing::debug!(target: TARGET, "* {host} asked to be left alone for {:.1} s", length.as_secs_f64());
+}
+
+/// `* tries again in 0.3 s`
+pub(super) fn again(delay: Duration) {
+    tracing::debug!(target: TARGET, "* tries again in {:.1} s", delay.as_secs_f64());
 }
 
 /// A URL, without what may be secret in it.

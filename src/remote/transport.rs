@@ -3,6 +3,7 @@
 //! Who asks is decided by `auth`, one floor up; that an answer to this goes nowhere but to the origin it is meant for
 //! is decided here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -14,7 +15,9 @@ use super::client::ClientOptions;
 use super::connections::Connections;
 use super::network::Network;
 use super::payload::{Payload, Watch};
-use super::{Error, redirect, retry, trace};
+use super::retry::{Hosts, Policy, Repeat, Tries};
+use super::{Error, redirect, trace};
+use crate::manifest::MAX_MANIFEST_SIZE;
 
 /// A request that can be made as often as need be.
 pub(super) struct Call<'a> {
@@ -24,12 +27,29 @@ pub(super) struct Call<'a> {
     pub(super) payload: Payload<'a>,
     /// Whether it is for the origin that it is made to, and for no other.
     confined: bool,
+    repeat: Repeat,
+    is_streamed: bool,
 }
 
 impl<'a> Call<'a> {
     /// A request without a body.
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), payload: Payload::Empty, confined: false }
+        let repeat = Repeat::of(&method);
+        let (headers, payload) = (HeaderMap::new(), Payload::Empty);
+        Self { method, url, headers, payload, confined: false, repeat, is_streamed: false }
+    }
+
+    /// The same, with what its maker knows about making it again.
+    pub(super) fn repeat(mut self, repeat: Repeat) -> Self {
+        self.repeat = repeat;
+        self
+    }
+
+    /// The same, with an answer whose body is read as it comes, and gone on with by its reader where it breaks off.
+    /// Other answers are read to their end, unless they are large, before a request counts as answered.
+    pub(super) fn streamed(mut self) -> Self {
+        self.is_streamed = true;
+        self
     }
 
     pub(super) fn with_header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
@@ -54,11 +74,15 @@ impl<'a> Call<'a> {
 pub(super) struct Transport {
     connections: Connections,
     stall: Duration,
+    policy: Policy,
+    hosts: Arc<Hosts>,
 }
 
 impl Transport {
-    pub(super) fn new(options: &ClientOptions, connections: Connections) -> Self {
-        Self { connections, stall: options.stall_timeout }
+    /// `hosts` is the same for all registries of a client: what one host asks for holds whoever leads there.
+    pub(super) fn new(options: &ClientOptions, connections: Connections, hosts: Arc<Hosts>) -> Self {
+        let policy = Policy { times: options.retry_times, first_delay: options.retry_delay };
+        Self { connections, stall: options.stall_timeout, policy, hosts }
     }
 
     /// Makes the request and follows redirects. `authorization` goes to the origin of the request only, and not there
@@ -68,8 +92,7 @@ impl Transport {
         let mut foreign = false;
         for _ in 0..=redirect::MAX_REDIRECTS {
             let authorization = authorization.filter(|_| !foreign);
-            let attempt = || self.exchange(call, &url, authorization, foreign);
-            let answer = retry::with_retries(&call.method, attempt).await?;
+            let answer = self.persist(call, &url, authorization, foreign).await?;
             if !redirect::is_redirect(&call.method, answer.status()) {
                 return Ok(answer);
             }
@@ -85,6 +108,32 @@ impl Transport {
         }
         let what = format!("redirects more than {} times", redirect::MAX_REDIRECTS);
         Err(Error::answer(&name(&call.method, &call.url), what))
+    }
+
+    /// The tries that something has which consists of several requests.
+    pub(super) fn tries(&self) -> Tries {
+        self.policy.tries()
+    }
+
+    /// Makes one request, as often as it may be and has to be.
+    async fn persist(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+        foreign: bool,
+    ) -> Result<Answer, Error> {
+        let mut tries = self.tries();
+        loop {
+            self.hosts.admit(url).await;
+            let outcome = self.exchange(call, url, authorization, foreign).await;
+            if let Ok(answer) = &outcome {
+                self.hosts.heed(url, answer, self.policy);
+            }
+            if !tries.wait_after(&outcome, call.repeat).await {
+                return outcome;
+            }
+        }
     }
 
     async fn exchange(
@@ -121,7 +170,9 @@ impl Transport {
         let response =
             answered.map_err(|error| Error::Network { request: request.clone(), network: Network::new(url, error) })?;
         trace::answer(response.version(), response.status());
-        Ok(Answer::new(request, response, foreign, self.stall))
+        let answer = Answer::new(request, response, foreign, self.stall);
+        let is_whole = call.method == Method::GET && answer.status().is_success() && !call.is_streamed;
+        if is_whole { answer.read_ahead(MAX_MANIFEST_SIZE).await } else { Ok(answer) }
     }
 }
 

@@ -21,7 +21,8 @@ pub const PASSWORD: &str = "correct-horse";
 
 /// Options under which a test does not wait long.
 pub fn options() -> ClientOptions {
-    ClientOptions { stall_timeout: Duration::from_secs(20), ..ClientOptions::default() }
+    let (stall_timeout, retry_delay) = (Duration::from_secs(20), Duration::from_millis(1));
+    ClientOptions { stall_timeout, retry_delay, ..ClientOptions::default() }
 }
 
 /// The repository `team/app` at `address`, with a client of its own.

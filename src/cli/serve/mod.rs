@@ -32,7 +32,7 @@ use crate::server::{Registry, Server};
 Examples:
   bndlr serve --root /var/lib/bndlr
   bndlr serve --root data --listen 0.0.0.0:5000 --htpasswd users --access rules
-  bndlr serve --storage s3://bucket/registry --listen 0.0.0.0:5000 --htpasswd users --token-key key
+  bndlr serve --storage s3://bucket/registry --htpasswd users --token-key key
   bndlr serve --memory --listen 127.0.0.1:0")]
 pub(super) struct Serve {
     /// Where to listen; port 0 is any free one. A socket that systemd hands over is used instead
