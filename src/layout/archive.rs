@@ -14,7 +14,7 @@ use super::scan::{Contents, Span, read_span, scan};
 use super::{INDEX, MARKER, resolve};
 use crate::content::{self, Open, OpenRange, Reader, Source, read_file, read_file_range};
 use crate::manifest::Descriptor;
-use crate::reference::Identifier;
+use crate::reference::{Identifier, Tag};
 
 /// An image layout in a plain tar archive, as `skopeo copy oci-archive:`, `docker save` and `podman save --format
 /// oci-archive` write it, and as an [`ArchiveWriter`](super::ArchiveWriter) does.
@@ -46,6 +46,12 @@ impl Archive {
     /// [`NotFound`](content::ErrorKind::NotFound) when there is none or more than one; the error then names the tags.
     pub fn sole(&self) -> Result<Descriptor, content::Error> {
         Ok(self.index.sole()?)
+    }
+
+    /// The tags, in order.
+    #[must_use]
+    pub fn tags(&self) -> Vec<Tag> {
+        self.index.tag_names()
     }
 
     /// Where a blob of this digest and size is.

@@ -79,6 +79,14 @@ impl Directory {
         Ok(self.index().await?.sole()?)
     }
 
+    /// The tags, in order.
+    ///
+    /// # Errors
+    /// [`Content`](content::ErrorKind::Content) when `index.json` is not what it should be.
+    pub async fn tags(&self) -> Result<Vec<Tag>, content::Error> {
+        Ok(self.index().await?.tag_names())
+    }
+
     /// What `index.json` says now.
     pub(super) async fn index(&self) -> Result<Index, Error> {
         self.blocking(Files::index).await

@@ -137,6 +137,12 @@ impl Scope {
         Self::Repository(name.clone(), Action::Push.into())
     }
 
+    /// Removing from a repository.
+    #[must_use]
+    pub fn delete(name: &Name) -> Self {
+        Self::Repository(name.clone(), Action::Delete.into())
+    }
+
     /// Reads one scope. What is not known here is none; an action that is not known is left out.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use futures::TryStreamExt;
+use futures::stream::{self, Stream, TryStreamExt};
 use http::{HeaderValue, header};
 use reqwest::{Method, StatusCode};
 
@@ -60,8 +60,7 @@ impl RemoteRepository {
 
     /// Returns if the blob is there.
     pub(super) async fn head_blob(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        let answer = self.request_blob(Method::HEAD, descriptor, &self.push()).await?.expect(StatusCode::OK).await?;
-        answer.reject_web_page()
+        self.look_at_blob(descriptor, &self.push()).await.map(|_| ())
     }
 }
 
@@ -70,16 +69,18 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> content::Er
 }
 
 /// Reads all, which verifies it, and keeps a part.
-async fn part(mut reader: Reader, range: Range<u64>) -> Result<Bytes, content::Error> {
-    let mut kept = BytesMut::new();
-    let mut at = 0;
-    while let Some(chunk) = reader.try_next().await? {
+async fn part(reader: Reader, range: Range<u64>) -> Result<Bytes, content::Error> {
+    Ok(cut(reader, range).try_collect::<BytesMut>().await?.freeze())
+}
+
+/// What is read, less what is not in `range`. All is read, which verifies it.
+pub(super) fn cut(reader: Reader, range: Range<u64>) -> impl Stream<Item = Result<Bytes, content::Error>> + Send {
+    stream::try_unfold((reader, 0, range), |(mut reader, at, range)| async move {
+        let Some(chunk) = reader.try_next().await? else { return Ok(None) };
         let next = at + chunk.len() as u64;
         let (start, end) = (range.start.clamp(at, next) - at, range.end.clamp(at, next) - at);
-        kept.extend_from_slice(&chunk[start as usize..end as usize]);
-        at = next;
-    }
-    Ok(kept.freeze())
+        Ok(Some((chunk.slice(start as usize..end as usize), (reader, next, range))))
+    })
 }
 
 /// Reads content from the answer to a GET of it.

@@ -84,7 +84,7 @@ impl Client {
         Ok(RemoteRepository::new(self.session(&repository.registry)?, repository.clone()))
     }
 
-    fn session(&self, registry: &Registry) -> Result<Arc<Session>, Error> {
+    pub(super) fn session(&self, registry: &Registry) -> Result<Arc<Session>, Error> {
         let Inner { options, transport, sessions } = &*self.inner;
         let mut sessions = sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = sessions.get(registry) {

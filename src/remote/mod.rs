@@ -9,6 +9,7 @@
 //! | floor | what it does |
 //! |---|---|
 //! | `repository`: `blobs`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
+//! | `by_digest`, `tags`, `catalog`: `pages` | the rest of the API, for who wants to see and to remove what is there |
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `token`, `credentials`, `docker_config` | what may be said to whom |
 //! | `transport`: `redirect`, `retry` | where to, how often, and never a credential to another origin |
@@ -19,18 +20,22 @@
 mod answer;
 mod auth;
 mod blobs;
+mod by_digest;
+mod catalog;
 mod client;
 mod credentials;
 mod docker_config;
 mod error;
 mod manifests;
 mod network;
+mod pages;
 mod payload;
 mod redirect;
 mod refusal;
 mod repository;
 mod retry;
 mod session;
+mod tags;
 mod tls;
 mod token;
 pub mod trace;
@@ -41,6 +46,7 @@ pub use crate::protocol::Secret;
 pub use client::{Client, ClientOptions};
 pub use credentials::{Credentials, Login};
 pub use error::Error;
+pub use manifests::AnyManifest;
 pub use network::Network;
 pub use refusal::Refusal;
 pub use repository::RemoteRepository;
