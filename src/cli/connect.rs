@@ -44,14 +44,18 @@ pub(super) struct RegistryArgs {
 impl RegistryArgs {
     /// A connection to the registries of these locations, if any is in one.
     pub(super) fn connect(&self, locations: &[Location]) -> Result<Connection, Error> {
-        let mut credentials = Credentials::from_environment();
-        if let Some(username) = &self.username {
-            let login = Login { username: username.clone(), password: self.password()? };
+        let mut credentials = self.credentials();
+        if let Some(login) = self.login()? {
             credentials = credentials.with_login(the_only_registry(locations)?, login);
         }
         if !locations.iter().any(|location| matches!(location, Location::Registry(_))) {
             return Ok(Connection::none());
         }
+        Ok(Connection(Some(self.client(credentials)?)))
+    }
+
+    /// A client that knows these credentials.
+    pub(super) fn client(&self, credentials: Credentials) -> Result<Client, Error> {
         let options = ClientOptions {
             plain_http: self.plain_http,
             insecure: self.insecure,
@@ -59,7 +63,24 @@ impl RegistryArgs {
             credentials,
             ..ClientOptions::default()
         };
-        Ok(Connection(Some(Client::new(options).map_err(content::Error::from)?)))
+        Ok(Client::new(options).map_err(content::Error::from)?)
+    }
+
+    /// The credentials that are stored.
+    #[expect(clippy::unused_self, reason = "it will be said here where they are")]
+    pub(super) fn credentials(&self) -> Credentials {
+        Credentials::from_environment()
+    }
+
+    /// Who the user says that they are.
+    pub(super) fn login(&self) -> Result<Option<Login>, Error> {
+        let Some(username) = &self.username else { return Ok(None) };
+        Ok(Some(Login { username: username.clone(), password: self.password()? }))
+    }
+
+    /// Whether standard input is the password.
+    pub(super) fn reads_stdin(&self) -> bool {
+        self.password_stdin
     }
 
     fn password(&self) -> Result<Secret, Error> {

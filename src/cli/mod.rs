@@ -3,7 +3,10 @@
 //! What a user typed is parsed into one struct per command, and each command turns that into what the rooms to the left
 //! need. Everything that is said to a person is said here.
 
+mod blob;
+mod boater;
 mod build;
+mod catalog;
 mod connect;
 mod deliver;
 mod error;
@@ -11,6 +14,7 @@ mod inspect;
 mod interrupt;
 mod list;
 mod location;
+mod manifest;
 mod options;
 mod output;
 mod progress;
@@ -18,6 +22,8 @@ mod pull;
 mod push;
 mod resolve;
 mod serve;
+mod tag;
+mod tags;
 mod trace;
 mod version;
 
@@ -93,6 +99,13 @@ enum Command {
     Ls(list::List),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
+    Tags(tags::Tags),
+    Tag(tag::TagCommand),
+    Catalog(catalog::Catalog),
+    Manifest(manifest::Manifest),
+    Blob(blob::Blob),
+    #[command(flatten)]
+    Boater(boater::Word),
     Serve(serve::Serve),
     Version(version::Version),
 }
@@ -119,6 +132,12 @@ impl Command {
             Self::Ls(list) => list.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
+            Self::Tags(tags) => tags.run(output).await,
+            Self::Tag(tag) => tag.run(output).await,
+            Self::Catalog(catalog) => catalog.run(output).await,
+            Self::Manifest(manifest) => manifest.run(output).await,
+            Self::Blob(blob) => blob.run(output).await,
+            Self::Boater(word) => word.run(output).await,
             Self::Serve(serve) => serve.run(output).await,
             Self::Version(version) => version.run(output),
         }

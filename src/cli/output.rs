@@ -1,11 +1,18 @@
 //! Output: results to stdout, messages and progress to stderr.
 
+use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 
+use bytes::Bytes;
+use futures::stream::{Stream, TryReadyChunksError, TryStreamExt};
 use serde_json::Value;
 
 use super::error::{Error, Exit};
+use crate::content;
 use crate::printable::printable;
+
+/// How many lines are written at once, at most.
+const LINES: usize = 1000;
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -47,6 +54,27 @@ impl Output {
         let _ = writeln!(anstream::stderr(), "warning: {}", printable(&message.to_string()));
     }
 
+    /// Writes a list: one entry a line, as they come, or `json` of all of them.
+    pub(super) async fn list<T: Display>(
+        &self,
+        entries: impl Stream<Item = Result<T, content::Error>> + Unpin,
+        json: impl FnOnce(Vec<String>) -> Value,
+    ) -> Result<(), Error> {
+        if self.format == Format::Json {
+            let entries = entries.map_ok(|entry| entry.to_string()).try_collect().await?;
+            return write_stdout(&json(entries).to_string());
+        }
+        let lines = entries.try_ready_chunks(LINES).map_ok(|entries| {
+            // Writing to a string does not fail.
+            let text = entries.iter().fold(String::new(), |mut text, entry| {
+                let _ = writeln!(text, "{entry}");
+                text
+            });
+            Bytes::from(text)
+        });
+        write_stream(lines.map_err(|TryReadyChunksError(_, error)| error)).await
+    }
+
     /// Writes the result: `text`, or `json` if that is asked for.
     pub(super) fn result(&self, text: &str, json: impl FnOnce() -> Value) -> Result<(), Error> {
         match self.format {
@@ -75,11 +103,32 @@ pub(super) fn write_stdout(text: &str) -> Result<(), Error> {
 pub(super) fn write_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new(Exit::Local, format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&error)),
         _ => Ok(()),
     }
+}
+
+/// Writes bytes to stdout as they come. Once nobody reads them any more, no more are asked for.
+pub(super) async fn write_stream(
+    mut bytes: impl Stream<Item = Result<Bytes, content::Error>> + Unpin,
+) -> Result<(), Error> {
+    while let Some(chunk) = bytes.try_next().await? {
+        // Whoever reads may take their time; meanwhile, an interruption has to be heard.
+        let written = tokio::task::spawn_blocking(move || {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&chunk).and_then(|()| stdout.flush())
+        });
+        match written.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(cannot_write(&error)),
+        }
+    }
+    Ok(())
+}
+
+fn cannot_write(error: &io::Error) -> Error {
+    Error::new(Exit::Local, format!("cannot write to standard output: {error}"))
 }
 
 /// A number of bytes for people: `312 B`, `541 kB`, `5.7 MB`.
