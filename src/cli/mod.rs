@@ -25,6 +25,7 @@ mod serve;
 mod tag;
 mod tags;
 mod trace;
+mod validate;
 mod version;
 
 use std::ffi::OsString;
@@ -99,6 +100,7 @@ enum Command {
     Ls(list::List),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
+    Validate(validate::Validate),
     Tags(tags::Tags),
     Tag(tag::TagCommand),
     Catalog(catalog::Catalog),
@@ -132,6 +134,7 @@ impl Command {
             Self::Ls(list) => list.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
+            Self::Validate(validate) => validate.run(output).await,
             Self::Tags(tags) => tags.run(output).await,
             Self::Tag(tag) => tag.run(output).await,
             Self::Catalog(catalog) => catalog.run(output).await,
