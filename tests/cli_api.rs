@@ -82,6 +82,23 @@ async fn a_manifest_goes_from_one_place_to_another_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_an_image_index_the_image_for_a_platform_is_shown_if_that_is_asked_for() {
+    let (_registry, place, digest) = with_image().await;
+    let (desk, manifest) = (Desk::new(), image_manifest(b"layer"));
+    let platform = json!({"os": "linux", "architecture": "riscv64"});
+    let entry = json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.len(), "platform": platform});
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry, entry]}).to_string();
+    run_on(&desk, &format!("manifest put {place}:index -"), index.as_bytes()).ok();
+    assert_eq!(desk.run(&format!("manifest get {place}:index")).ok(), index);
+    assert_eq!(desk.run(&format!("inspect --raw {place}:index")).ok(), index);
+    for command in ["manifest get", "inspect --raw"] {
+        assert_eq!(desk.run(&format!("{command} {place}:index --platform linux/riscv64")).ok(), manifest);
+        let other = desk.run(&format!("{command} {place}:index --platform linux/arm64"));
+        assert!(other.code == Some(3) && other.stderr.contains("it has linux/riscv64"), "{other:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_named_is_deleted() {
     let (registry, place, digest) = with_image().await;
     let desk = Desk::new();
@@ -124,7 +141,25 @@ async fn a_blob_is_got_whole_or_in_part() {
         assert_eq!(desk.run(&format!("blob {command} {place}@{other}")).code, Some(3));
         assert_eq!(desk.run(&format!("blob {command} {place}")).code, Some(2));
         assert_eq!(desk.run(&format!("blob {command} {place}@{digest} {other}")).code, Some(2));
-        assert_eq!(desk.run(&format!("blob {command} oci:layout {digest}")).code, Some(2));
+    }
+}
+
+#[test]
+fn a_blob_of_a_layout_or_an_archive_is_got_too() {
+    let desk = Desk::with_tree();
+    desk.run("build tree -o oci:layout:v1 -o archive:image.tar:v1").ok();
+    let config = desk.run("inspect oci:layout:v1 --format json").json()["config"].clone();
+    let (digest, size) = (config["digest"].as_str().unwrap(), config["size"].as_u64().unwrap());
+    let content = desk.read(&format!("layout/blobs/{}", digest.replace(':', "/")));
+    for place in ["oci:layout", "archive:image.tar"] {
+        assert_eq!(desk.run(&format!("blob get {place}@{digest}")).ok(), content);
+        assert_eq!(desk.run(&format!("blob get {place} {digest} --range 2-9")).ok(), content[2..10]);
+        assert_eq!(desk.run(&format!("blob get {place} {digest} --range {size}-")).code, Some(3));
+        let line = format!("{digest} {size} application/octet-stream\n");
+        assert_eq!(desk.run(&format!("blob head {place}@{digest}")).ok(), line);
+        let other = Digest::sha256(b"other");
+        assert_eq!(desk.run(&format!("blob get {place}@{other}")).code, Some(3));
+        assert_eq!(desk.run(&format!("blob delete {place}@{digest}")).code, Some(2));
     }
 }
 

@@ -16,9 +16,10 @@ use super::manifest::show;
 use super::output::{Output, write_stream};
 use crate::content::{self, Open, Outcome, Reader, Target, read_file};
 use crate::digest::{Algorithm, Digest, Hasher};
+use crate::layout::{Archive, Directory};
 use crate::manifest::{Descriptor, media_type};
 use crate::protocol::ByteRange;
-use crate::reference::{Reference, Repository};
+use crate::reference::Reference;
 use crate::remote::RemoteRepository;
 
 /// Get, look at, put or delete a blob, as the registry has it
@@ -67,16 +68,58 @@ pub(super) struct BlobArgs {
 }
 
 impl BlobArgs {
-    /// The repository, open, and the digest.
-    pub(super) fn open(&self) -> Result<(RemoteRepository, Digest), Error> {
-        let (location, reference) = Location::in_registry(&self.repository)?;
-        let digest = match (reference.digest(), self.digest) {
-            (Some(digest), None) | (None, Some(digest)) => digest,
-            (None, None) => return Err(Error::usage("no digest is named").hint("write REPOSITORY@DIGEST")),
-            (Some(_), Some(_)) => return Err(Error::usage("two digests are named: one of them is enough")),
+    /// Where the blob is, open, and its digest.
+    async fn open(&self) -> Result<(Blobs, Digest), Error> {
+        let location = Location::parse(&self.repository)?;
+        let digest = self.digest(&location)?;
+        let blobs = match &location {
+            Location::Registry(reference) => {
+                let connection = self.registry.connect(std::slice::from_ref(&location))?;
+                Blobs::Registry(connection.repository(&reference.repository)?)
+            }
+            Location::Layout(path, _) => Blobs::Layout(Directory::at(path).await?),
+            Location::Archive(path, _) => Blobs::Archive(Archive::at(path).await?),
         };
-        let connection = self.registry.connect(std::slice::from_ref(&location))?;
-        Ok((connection.repository(&reference.repository)?, digest))
+        Ok((blobs, digest))
+    }
+
+    fn digest(&self, location: &Location) -> Result<Digest, Error> {
+        match (location.digest(), self.digest) {
+            (Some(digest), None) | (None, Some(digest)) => Ok(digest),
+            (None, None) => Err(Error::usage("no digest is named").hint("write REPOSITORY@DIGEST")),
+            (Some(_), Some(_)) => Err(Error::usage("two digests are named: one of them is enough")),
+        }
+    }
+}
+
+/// What blobs are read from.
+enum Blobs {
+    Registry(RemoteRepository),
+    Layout(Directory),
+    Archive(Archive),
+}
+
+impl Blobs {
+    async fn resolve(&self, digest: Digest) -> Result<Descriptor, content::Error> {
+        match self {
+            Self::Registry(repository) => Ok(repository.resolve_blob(digest).await?),
+            Self::Layout(layout) => layout.resolve_blob(digest).await,
+            Self::Archive(archive) => archive.resolve_blob(digest),
+        }
+    }
+
+    /// Writes a blob, or a part of it, to standard output.
+    async fn write(&self, digest: Digest, range: Option<ByteRange>) -> Result<(), Error> {
+        let layout: &dyn Open = match self {
+            Self::Registry(repository) => return get(repository, digest, range).await,
+            Self::Layout(layout) => layout,
+            Self::Archive(archive) => archive,
+        };
+        let reader = layout.open(&self.resolve(digest).await?).await?;
+        match range {
+            Some(range) => write_stream(reader.only(range)?.boxed()).await,
+            None => write_stream(reader).await,
+        }
     }
 }
 
@@ -99,12 +142,12 @@ struct Get {
 
 impl Get {
     async fn run(self) -> Result<(), Error> {
-        let (repository, digest) = self.blob.open()?;
-        get(&repository, digest, self.range).await
+        let (blobs, digest) = self.blob.open().await?;
+        blobs.write(digest, self.range).await
     }
 }
 
-/// Writes a blob, or a part of it, to standard output.
+/// Writes a blob of a registry, or a part of it, to standard output.
 pub(super) async fn get(repository: &RemoteRepository, digest: Digest, range: Option<ByteRange>) -> Result<(), Error> {
     let bytes = match range {
         Some(range) => repository.open_blob_range_unverified(digest, range).await?,
@@ -126,9 +169,9 @@ struct Head {
 
 impl Head {
     async fn run(self, output: &Output) -> Result<(), Error> {
-        let (repository, digest) = self.blob.open()?;
-        let descriptor = repository.resolve_blob(digest).await.map_err(content::Error::from)?;
-        show(output, &format!("{}@{digest}", repository.repository()), &descriptor)
+        let (blobs, digest) = self.blob.open().await?;
+        let place = Location::parse(&self.blob.repository)?.place();
+        show(output, &format!("{place}@{digest}"), &blobs.resolve(digest).await?)
     }
 }
 
@@ -199,9 +242,11 @@ struct Delete {
 
 impl Delete {
     async fn run(self, output: &Output) -> Result<(), Error> {
-        let (repository, digest) = self.blob.open()?;
-        repository.delete_blob(digest).await.map_err(content::Error::from)?;
-        let reference = Reference::new(Repository::clone(repository.repository()), digest.into()).to_string();
+        let (location, reference) = Location::in_registry(&self.blob.repository)?;
+        let digest = self.blob.digest(&location)?;
+        let connection = self.blob.registry.connect(std::slice::from_ref(&location))?;
+        connection.repository(&reference.repository)?.delete_blob(digest).await.map_err(content::Error::from)?;
+        let reference = format!("{}@{digest}", location.place());
         output.result(&reference, || json!({"reference": reference, "result": "deleted"}))
     }
 }

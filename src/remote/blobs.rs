@@ -4,13 +4,13 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream::{self, Stream, TryStreamExt};
+use futures::TryStreamExt;
 use http::{HeaderValue, header};
 use reqwest::{Method, StatusCode};
 
 use crate::content::{self, Reader};
 use crate::manifest::Descriptor;
-use crate::protocol::{Endpoint, Scope};
+use crate::protocol::{ByteRange, Endpoint, Scope};
 
 use super::Error;
 use super::answer::Answer;
@@ -68,19 +68,10 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> content::Er
     content::Error::new(content::ErrorKind::Remote, error)
 }
 
-/// Reads all, which verifies it, and keeps a part.
+/// Reads all, which verifies it, and keeps a part, which is not empty.
 async fn part(reader: Reader, range: Range<u64>) -> Result<Bytes, content::Error> {
-    Ok(cut(reader, range).try_collect::<BytesMut>().await?.freeze())
-}
-
-/// What is read, less what is not in `range`. All is read, which verifies it.
-pub(super) fn cut(reader: Reader, range: Range<u64>) -> impl Stream<Item = Result<Bytes, content::Error>> + Send {
-    stream::try_unfold((reader, 0, range), |(mut reader, at, range)| async move {
-        let Some(chunk) = reader.try_next().await? else { return Ok(None) };
-        let next = at + chunk.len() as u64;
-        let (start, end) = (range.start.clamp(at, next) - at, range.end.clamp(at, next) - at);
-        Ok(Some((chunk.slice(start as usize..end as usize), (reader, next, range))))
-    })
+    let range = ByteRange::Closed { first: range.start, last: range.end - 1 };
+    Ok(reader.only(range)?.try_collect::<BytesMut>().await?.freeze())
 }
 
 /// Reads content from the answer to a GET of it.

@@ -14,7 +14,7 @@ use crate::reference::Identifier;
 
 use super::Error;
 use super::answer::Answer;
-use super::blobs::{cut, reader};
+use super::blobs::reader;
 use super::repository::RemoteRepository;
 use super::transport::Call;
 
@@ -55,7 +55,6 @@ impl RemoteRepository {
         digest: Digest,
         range: ByteRange,
     ) -> Result<BoxStream<'static, Result<Bytes, content::Error>>, content::Error> {
-        let nothing = || content::Error::not_found(format!("{digest} has no bytes in the range {range}"));
         let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), digest));
         // Digits and a dash are good for a header.
         let value = HeaderValue::from_str(&format!("bytes={range}"));
@@ -63,11 +62,12 @@ impl RemoteRepository {
         let call = Call::new(Method::GET, url).with_header(header::RANGE, value);
         let answer = self.session.send(&call, &self.pull()).await?;
         match answer.status() {
-            StatusCode::RANGE_NOT_SATISFIABLE => Err(nothing()),
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                Err(content::Error::not_found(format!("of {digest}, there are no bytes in the range {range}")))
+            }
             StatusCode::OK => {
                 let (answer, descriptor) = sized(answer, &unsized_blob(digest))?;
-                let part = range.resolve(descriptor.size).ok_or_else(nothing)?;
-                Ok(cut(reader(answer, &descriptor).await?, part).boxed())
+                Ok(reader(answer, &descriptor).await?.only(range)?.boxed())
             }
             _ => {
                 let answer = answer.expect(StatusCode::PARTIAL_CONTENT).await?;
