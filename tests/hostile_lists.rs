@@ -36,8 +36,8 @@ async fn a_list_without_end_ends() {
         }
     };
     assert_eq!(error.kind(), ErrorKind::Remote);
-    assert!(error.to_string().ends_with("goes on after 10000 pages"), "{error}");
-    assert_eq!(count, 9_999);
+    assert!(error.to_string().ends_with("goes on after 5000 pages"), "{error}");
+    assert_eq!(count, 4_999);
 }
 
 #[tokio::test]
@@ -76,6 +76,9 @@ async fn what_is_no_list_is_not_taken_for_one() {
         let error = listing_fails(ResponseTemplate::new(200).set_body_string(body)).await;
         assert!(error.kind() == ErrorKind::Remote && error.to_string().contains("is no list"), "{error}");
     }
+    let many = format!(r#"{{"tags":["a"{}]}}"#, r#","a""#.repeat(500_000));
+    let error = listing_fails(ResponseTemplate::new(200).set_body_string(many)).await;
+    assert!(error.to_string().contains("at most 500000 names"), "{error}");
     for name in ["", "..", "a b", "a\\nb", "\\u001b[2J", &"x".repeat(10_000)] {
         let body = format!(r#"{{"tags":["ok","{name}"]}}"#);
         let error = listing_fails(ResponseTemplate::new(200).set_body_string(body)).await.to_string();

@@ -11,6 +11,8 @@ use super::error::{Error, Exit};
 use crate::content;
 use crate::printable::printable;
 
+/// How much of a list is held in memory, in bytes.
+const MAX_LIST: usize = 64 * 1024 * 1024;
 /// How many lines are written at once, at most.
 const LINES: usize = 1000;
 
@@ -61,8 +63,7 @@ impl Output {
         json: impl FnOnce(Vec<String>) -> Value,
     ) -> Result<(), Error> {
         if self.format == Format::Json {
-            let entries = entries.map_ok(|entry| entry.to_string()).try_collect().await?;
-            return write_stdout(&json(entries).to_string());
+            return write_stdout(&json(collect(entries).await?).to_string());
         }
         let lines = entries.try_ready_chunks(LINES).map_ok(|entries| {
             // Writing to a string does not fail.
@@ -106,6 +107,23 @@ pub(super) fn write_bytes(bytes: &[u8]) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&error)),
         _ => Ok(()),
     }
+}
+
+/// All entries, as text, of which there must not be more than fit in memory well.
+async fn collect<T: Display>(
+    mut entries: impl Stream<Item = Result<T, content::Error>> + Unpin,
+) -> Result<Vec<String>, Error> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while let Some(entry) = entries.try_next().await? {
+        let entry = entry.to_string();
+        bytes += size_of::<String>() + entry.capacity();
+        if bytes > MAX_LIST {
+            let message = format!("the list is too long for one document: {} and more", count(all.len(), "line"));
+            return Err(Error::new(Exit::Remote, message).hint("without --format json, it is written as it comes"));
+        }
+        all.push(entry);
+    }
+    Ok(all)
 }
 
 /// Writes bytes to stdout as they come. Once nobody reads them any more, no more are asked for.
@@ -156,7 +174,17 @@ pub(super) fn count(number: usize, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_list_that_does_not_fit_in_memory_is_no_document() {
+        let entries = |count| futures::stream::repeat("x".repeat(1024 * 1024)).map(Ok).take(count);
+        assert_eq!(collect(entries(60)).await.unwrap().len(), 60);
+        let error = collect(entries(usize::MAX)).await.unwrap_err();
+        assert!(error.message.contains("63 lines and more"), "{}", error.message);
+    }
 
     #[test]
     fn sizes_have_three_digits_at_most() {

@@ -7,12 +7,13 @@ use crate::printable::excerpt;
 use crate::protocol::{Endpoint, Scope};
 use crate::reference::{Registry, Repository};
 
+use super::Error;
 use super::client::Client;
-use super::{Error, pages};
+use super::pages::{self, Names};
 
 #[derive(Deserialize)]
 struct Page {
-    repositories: Option<Vec<String>>,
+    repositories: Names,
 }
 
 impl Client {
@@ -38,7 +39,7 @@ impl Client {
         let session = self.session(registry)?;
         let registry = registry.clone();
         Ok(pages::list(&session, &Endpoint::Catalog, Scope::Catalog, move |page: Page| {
-            let names = page.repositories.unwrap_or_default().into_iter();
+            let names = page.repositories.0.into_iter();
             names
                 .map(|name| match name.parse() {
                     Ok(name) => Ok(Repository { registry: registry.clone(), name }),

@@ -1,12 +1,14 @@
 //! Lists that come in pages (distribution-spec v1.1.1, "Listing Tags"): asked for one after the other, and only as far as
 //! somebody reads. No more than one page is in memory.
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http::header::LINK;
 use reqwest::{Method, StatusCode, Url};
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::printable::excerpt;
 use crate::protocol::{Endpoint, Scope, next_page};
@@ -21,8 +23,10 @@ use super::transport::Call;
 const PAGE: &str = "1000";
 /// How large a page may be, in bytes. There are registries that have but one, and those that say more than was asked.
 const MAX_PAGE_SIZE: u64 = 32 * 1024 * 1024;
+/// How many entries a page may have: short ones take many times more memory than they have bytes.
+const MAX_ENTRIES: usize = 500_000;
 /// How many pages a list may have.
-const MAX_PAGES: usize = 10_000;
+const MAX_PAGES: usize = 5_000;
 
 /// The entries of a list that begins at `endpoint`. `entries` finds those of a page, of which it may complain in words.
 pub(super) fn list<P, T>(
@@ -49,6 +53,45 @@ where
     })
     .try_flatten()
     .boxed()
+}
+
+/// The names in a page. There is none where registries written in Go have `null`.
+#[derive(Default)]
+pub(super) struct Names(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_option(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX_ENTRIES} names")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Names, E> {
+        Ok(Names::default())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Names, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Names, A::Error> {
+        let mut all = Vec::new();
+        while let Some(name) = names.next_element()? {
+            if all.len() == MAX_ENTRIES {
+                return Err(de::Error::invalid_length(MAX_ENTRIES + 1, &self));
+            }
+            all.push(name);
+        }
+        Ok(Names(all))
+    }
 }
 
 /// Where a list is being read.

@@ -8,13 +8,12 @@ use crate::protocol::Endpoint;
 use crate::reference::Tag;
 
 use super::Error;
-use super::pages;
+use super::pages::{self, Names};
 use super::repository::RemoteRepository;
 
-/// A page of tags. Docker's registry has none of them as `null`.
 #[derive(Deserialize)]
 struct Page {
-    tags: Option<Vec<String>>,
+    tags: Names,
 }
 
 impl RemoteRepository {
@@ -42,7 +41,7 @@ impl RemoteRepository {
     pub fn tags(&self) -> BoxStream<'static, Result<Tag, Error>> {
         let endpoint = Endpoint::Tags(self.repository.name.clone());
         pages::list(&self.session, &endpoint, self.pull(), |page: Page| {
-            let tags = page.tags.unwrap_or_default().into_iter();
+            let tags = page.tags.0.into_iter();
             tags.map(|tag| tag.parse().map_err(|error| format!("is no list of tags: {}", excerpt(&format!("{error}")))))
                 .collect()
         })
