@@ -100,6 +100,11 @@ impl RegistryArgs {
         self.network.concurrency
     }
 
+    /// Whether standard input is the password.
+    pub(super) fn reads_stdin(&self) -> bool {
+        self.password_stdin
+    }
+
     fn password(&self) -> Result<Secret, Error> {
         if let Some(password) = &self.password {
             return Ok(Secret::new(password.clone()));

@@ -9,7 +9,9 @@ use super::error::Error;
 use super::location::Location;
 use super::output::{Output, size, write_bytes};
 use crate::content::read_config;
-use crate::manifest::{Annotations, Descriptor, ImageConfig, ImageManifest, Manifest, RawManifest, media_type};
+use crate::manifest::{
+    Annotations, Descriptor, ImageConfig, ImageManifest, Manifest, Platform, RawManifest, media_type,
+};
 use crate::text::printable;
 
 /// Show what a digest contains: manifest, configuration, layers, sizes, annotations
@@ -18,11 +20,15 @@ use crate::text::printable;
 Examples:
   bndlr inspect localhost:5000/demo:v1
   bndlr inspect localhost:5000/demo:v1 --format json
+  bndlr inspect alpine --platform linux/arm64
   bndlr inspect localhost:5000/demo:v1 --raw | jq .layers")]
 pub(super) struct Inspect {
     /// What to inspect
     #[arg(value_name = "REFERENCE")]
     reference: String,
+    /// If it is an image index, show the image that it has for this platform
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
     /// Show the manifest as it is, byte for byte
     #[arg(long)]
     raw: bool,
@@ -35,7 +41,10 @@ impl Inspect {
         let location = Location::parse(&self.reference)?;
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
-        let manifest = opened.manifest().await?;
+        let manifest = match &self.platform {
+            Some(platform) => opened.image(Some(platform)).await?,
+            None => opened.manifest().await?,
+        };
         if self.raw {
             return write_bytes(manifest.bytes());
         }

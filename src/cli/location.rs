@@ -34,6 +34,16 @@ impl Location {
         })
     }
 
+    /// The same for what only registries have: a location in one, and its reference.
+    pub(super) fn in_registry(text: &str) -> Result<(Self, Reference), Error> {
+        match Self::parse(text)? {
+            Self::Registry(reference) => Ok((Self::Registry(reference.clone()), reference)),
+            Self::Layout(..) | Self::Archive(..) => {
+                Err(Error::usage(format!("{text} is not in a registry: expected host[:port]/repository")))
+            }
+        }
+    }
+
     /// What is on this machine under the name of a repository, in words that say how to mean it.
     pub(super) fn namesake(&self) -> Option<String> {
         let Self::Registry(reference) = self else { return None };

@@ -4,7 +4,10 @@
 //! need. Everything that is said to a person is said here.
 
 mod ask;
+mod blob;
+mod boater;
 mod build;
+mod catalog;
 mod connect;
 mod deliver;
 mod duration;
@@ -16,6 +19,7 @@ mod list;
 mod location;
 mod login;
 mod logout;
+mod manifest;
 mod network;
 mod options;
 mod output;
@@ -25,8 +29,11 @@ mod push;
 mod resolve;
 mod serve;
 mod storage;
+mod tag;
+mod tags;
 mod token;
 mod trace;
+mod validate;
 mod version;
 
 use std::ffi::OsString;
@@ -104,6 +111,14 @@ enum Command {
     Login(login::Login),
     Logout(logout::Logout),
     Token(token::Token),
+    Validate(validate::Validate),
+    Tags(tags::Tags),
+    Tag(tag::TagCommand),
+    Catalog(catalog::Catalog),
+    Manifest(manifest::Manifest),
+    Blob(blob::Blob),
+    #[command(flatten)]
+    Boater(boater::Word),
     Serve(serve::Serve),
     Gc(gc::Collect),
     Version(version::Version),
@@ -134,6 +149,13 @@ impl Command {
             Self::Login(login) => login.run(output).await,
             Self::Logout(logout) => logout.run(output).await,
             Self::Token(token) => token.run(output).await,
+            Self::Validate(validate) => validate.run(output).await,
+            Self::Tags(tags) => tags.run(output).await,
+            Self::Tag(tag) => tag.run(output).await,
+            Self::Catalog(catalog) => catalog.run(output).await,
+            Self::Manifest(manifest) => manifest.run(output).await,
+            Self::Blob(blob) => blob.run(output).await,
+            Self::Boater(word) => word.run(output).await,
             Self::Serve(serve) => serve.run(output).await,
             Self::Gc(collect) => collect.run(output).await,
             Self::Version(version) => version.run(output),

@@ -9,6 +9,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use super::Error;
 use crate::digest::Verifier;
 use crate::manifest::Descriptor;
+use crate::protocol::ByteRange;
 
 /// A stream of some content's bytes that verifies them: it never yields the last bytes of content that has the wrong
 /// digest, more bytes than the descriptor says, or an end before them.
@@ -47,6 +48,21 @@ impl Reader {
     pub fn inspect(mut self, seen: impl FnMut(&Bytes) + Send + 'static) -> Self {
         self.stream = self.stream.inspect_ok(seen).boxed();
         self
+    }
+
+    /// Only the bytes that `range` picks. All are read, which verifies them.
+    ///
+    /// # Errors
+    /// [`super::ErrorKind::NotFound`] when it picks none.
+    pub fn only(self, range: ByteRange) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
+        let nothing = || Error::not_found(format!("of {} bytes, there are no bytes in the range {range}", self.size));
+        let part = range.resolve(self.size).ok_or_else(nothing)?;
+        Ok(stream::try_unfold((self, 0, part), |(mut reader, at, part)| async move {
+            let Some(chunk) = reader.try_next().await? else { return Ok(None) };
+            let next = at + chunk.len() as u64;
+            let (start, end) = (part.start.clamp(at, next) - at, part.end.clamp(at, next) - at);
+            Ok(Some((chunk.slice(start as usize..end as usize), (reader, next, part))))
+        }))
     }
 
     /// All bytes at once: for content whose size the caller has found small enough.

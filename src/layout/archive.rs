@@ -13,8 +13,9 @@ use super::index::{Index, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
 use super::scan::{Contents, Span, read_span, scan};
 use super::{INDEX, MARKER, resolve};
 use crate::content::{self, Open, OpenRange, Reader, Source, read_file, read_file_range};
-use crate::manifest::Descriptor;
-use crate::reference::Identifier;
+use crate::digest::Digest;
+use crate::manifest::{Descriptor, media_type};
+use crate::reference::{Identifier, Tag};
 
 /// An image layout in a plain tar archive, as `skopeo copy oci-archive:`, `docker save` and `podman save --format
 /// oci-archive` write it, and as an [`ArchiveWriter`](super::ArchiveWriter) does.
@@ -46,6 +47,22 @@ impl Archive {
     /// [`NotFound`](content::ErrorKind::NotFound) when there is none or more than one; the error then names the tags.
     pub fn sole(&self) -> Result<Descriptor, content::Error> {
         Ok(self.index.sole()?)
+    }
+
+    /// The tags, in order.
+    #[must_use]
+    pub fn tags(&self) -> Vec<Tag> {
+        self.index.tag_names()
+    }
+
+    /// The descriptor of a blob of which only the digest is known, with [`media_type::OCTET_STREAM`].
+    ///
+    /// # Errors
+    /// [`NotFound`](content::ErrorKind::NotFound) when there is none.
+    pub fn resolve_blob(&self, digest: Digest) -> Result<Descriptor, content::Error> {
+        let no_blob = || Error::NoBlob { layout: self.path.clone(), digest };
+        let span = self.contents.blobs.get(&digest).ok_or_else(no_blob)?;
+        Ok(Descriptor::new(media_type::OCTET_STREAM, digest, span.size))
     }
 
     /// Where a blob of this digest and size is.

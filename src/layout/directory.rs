@@ -79,6 +79,23 @@ impl Directory {
         Ok(self.index().await?.sole()?)
     }
 
+    /// The tags, in order.
+    ///
+    /// # Errors
+    /// [`Content`](content::ErrorKind::Content) when `index.json` is not what it should be.
+    pub async fn tags(&self) -> Result<Vec<Tag>, content::Error> {
+        Ok(self.index().await?.tag_names())
+    }
+
+    /// The descriptor of a blob of which only the digest is known, with [`media_type::OCTET_STREAM`].
+    ///
+    /// # Errors
+    /// [`NotFound`](content::ErrorKind::NotFound) when there is none.
+    pub async fn resolve_blob(&self, digest: Digest) -> Result<Descriptor, content::Error> {
+        let (_, size) = self.blocking(move |files| files.open_blob(&digest)).await?;
+        Ok(Descriptor::new(media_type::OCTET_STREAM, digest, size))
+    }
+
     /// What `index.json` says now.
     pub(super) async fn index(&self) -> Result<Index, Error> {
         self.blocking(Files::index).await

@@ -117,6 +117,14 @@ impl Index {
         self.understood(entry)
     }
 
+    /// The tags, in order. Names that are no tags, such as the whole references that some programs write, are left out.
+    pub(super) fn tag_names(&self) -> Vec<Tag> {
+        let mut tags: Vec<Tag> = self.entries.iter().filter_map(|entry| ref_name(entry)?.parse().ok()).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    }
+
     /// The only manifest that is listed, with or without a tag.
     pub(super) fn sole(&self) -> Result<Descriptor, Error> {
         let Some(first) = self.entries.first() else { return Err(Error::Empty(self.layout.clone())) };

@@ -17,6 +17,10 @@ pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Docker's image manifest, schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's image manifest, schema 1.
+pub const DOCKER_MANIFEST_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// The same with signatures, which are not part of what its digest is made of.
+pub const DOCKER_MANIFEST_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 /// Docker's manifest list.
 pub const DOCKER_MANIFEST_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Docker's image configuration.
@@ -24,8 +28,21 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 /// Docker's layer: a tar archive in gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
+/// Bytes of which nothing is known.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+
 /// Every media type of a manifest that this program reads, the preferred first: for `Accept` headers.
 pub const MANIFESTS: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST];
+
+/// Whether this follows the grammar of media types, without parameters (RFC 6838, section 4.2).
+#[must_use]
+pub fn is_valid(media_type: &str) -> bool {
+    let is_name = |name: &str| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        (1..=127).contains(&name.len()) && name.bytes().all(is_allowed) && name.as_bytes()[0].is_ascii_alphanumeric()
+    };
+    media_type.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+}
 
 /// Whether this is the media type of a manifest for one platform.
 #[must_use]
@@ -49,4 +66,21 @@ pub fn is_index(media_type: &str) -> bool {
 #[must_use]
 pub fn is_manifest(media_type: &str) -> bool {
     is_image(media_type) || is_index(media_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_has_two_names() {
+        let long = format!("a/{}", "b".repeat(127));
+        for media_type in MANIFESTS.into_iter().chain([OCI_LAYER_ZSTD, OCTET_STREAM, "a/b", "1/2.!#$&-^_+", &long]) {
+            assert!(is_valid(media_type), "{media_type}");
+        }
+        for media_type in ["", "a", "/", "a/", "/b", "a/b/c", "a/b; c=d", "a /b", ".a/b", "a/b\n", "a/é", &(long + "b")]
+        {
+            assert!(!is_valid(media_type), "{media_type}");
+        }
+    }
 }

@@ -131,7 +131,7 @@ impl Kind {
         if is_image && self.manifests.is_some() {
             return Err(Invalid::Ambiguous(digest));
         }
-        let vague = matches!(announced, "" | "application/octet-stream" | "application/json" | "text/plain");
+        let vague = matches!(announced, "" | media_type::OCTET_STREAM | "application/json" | "text/plain");
         let media_type = match &self.media_type {
             Some(found) if !vague && found != announced => {
                 return Err(Invalid::Mismatch { expected: announced.to_owned(), found: found.clone() });

@@ -120,6 +120,16 @@ impl FromStr for ByteRanges {
     }
 }
 
+impl FromStr for ByteRange {
+    type Err = InvalidRange;
+
+    /// Reads `first-last`, `first-` or `-n`, without a unit.
+    fn from_str(text: &str) -> Result<Self, InvalidRange> {
+        let invalid = || InvalidRange { found: text.chars().take(100).collect(), expected: "first-last, first- or -n" };
+        Self::parse(text).ok_or_else(invalid)
+    }
+}
+
 impl ByteRange {
     /// Positions that no integer can hold are taken as the largest one.
     fn parse(text: &str) -> Option<Self> {
@@ -135,6 +145,56 @@ impl ByteRange {
 fn saturating(digits: &str) -> Option<u64> {
     let valid = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     valid.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// Which part of some content an answer brings (RFC 9110, section 14.4, `Content-Range`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentRange {
+    /// The position of the first byte.
+    pub first: u64,
+    /// The position of the last byte, not before the first.
+    pub last: u64,
+    /// How many bytes the content has, if that is said; more than `last`.
+    pub size: Option<u64>,
+}
+
+impl ContentRange {
+    /// How many bytes the part has.
+    #[must_use]
+    pub fn length(self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+
+    /// Whether this is the part that was asked for.
+    #[must_use]
+    pub fn answers(self, asked: ByteRange) -> bool {
+        let found = self.first..self.last.saturating_add(1);
+        match (self.size, asked) {
+            (Some(size), _) => asked.resolve(size) == Some(found),
+            (None, ByteRange::Closed { first, last }) => self.first == first && self.last <= last,
+            (None, ByteRange::From(first)) => self.first == first,
+            (None, ByteRange::Suffix(length)) => self.length() <= length,
+        }
+    }
+}
+
+impl FromStr for ContentRange {
+    type Err = InvalidRange;
+
+    /// Reads `bytes first-last/size`, where `*` stands for a size that is not said.
+    fn from_str(text: &str) -> Result<Self, InvalidRange> {
+        let invalid = || InvalidRange {
+            found: text.chars().take(100).collect(),
+            expected: "bytes first-last/size or bytes first-last/*",
+        };
+        let (range, size) = text.strip_prefix("bytes ").and_then(|rest| rest.split_once('/')).ok_or_else(invalid)?;
+        let ChunkRange { first, last } = range.trim().parse().map_err(|_| invalid())?;
+        let size = match size.trim() {
+            "*" => None,
+            digits => Some(saturating(digits).filter(|size| *size > last).ok_or_else(invalid)?),
+        };
+        Ok(Self { first, last, size })
+    }
 }
 
 /// Where a chunk of an upload belongs: `first-last`, both inclusive (distribution-spec v1.1.1, "Pushing a blob in
@@ -242,6 +302,31 @@ mod tests {
         assert_eq!(ChunkRange { first: 0, last: u64::MAX }.length(), u64::MAX);
     }
 
+    #[test]
+    fn an_answer_brings_the_part_that_was_asked_for_or_another() {
+        for (asked, found, expected) in [
+            ("0-9", "bytes 0-9/100", true),
+            ("0-9", "bytes 0-9/*", true),
+            ("0-9", "bytes 0-4/5", true),
+            ("0-9", "bytes 0-4/100", false),
+            ("0-9", "bytes 1-9/100", false),
+            ("0-9", "bytes 0-10/*", false),
+            ("5-", "bytes 5-99/100", true),
+            ("5-", "bytes 5-9/100", false),
+            ("5-", "bytes 0-99/100", false),
+            ("-5", "bytes 95-99/100", true),
+            ("-5", "bytes 0-2/3", true),
+            ("-5", "bytes 0-4/100", false),
+            ("-5", "bytes 0-99/*", false),
+        ] {
+            let found: ContentRange = found.parse().unwrap();
+            assert_eq!(found.answers(asked.parse().unwrap()), expected, "{asked} {found:?}");
+        }
+        for text in ["", "bytes", "bytes 0-9", "bytes 0-9/", "bytes 0-9/9", "bytes */9", "bytes 9-0/10", "0-9/10"] {
+            assert!(text.parse::<ContentRange>().is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 
@@ -270,7 +355,8 @@ mod tests {
 
         #[test]
         fn no_header_is_too_strange(text in ".{0,100}") {
-            let _ = (text.parse::<ByteRanges>(), text.parse::<ChunkRange>());
+            let _ = (text.parse::<ByteRanges>(), text.parse::<ByteRange>());
+            let _ = (text.parse::<ChunkRange>(), format!("bytes {text}").parse::<ContentRange>());
         }
     }
 }

@@ -63,6 +63,11 @@ impl Answer {
         self.response.headers().get(name)?.to_str().ok()
     }
 
+    /// All values of a header that are text, each of which may be a list.
+    pub(super) fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.response.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
     /// The media type without its parameters; empty when there is none.
     pub(super) fn media_type(&self) -> &str {
         let value = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();
@@ -87,7 +92,13 @@ impl Answer {
 
     /// This answer, if it has the status that means success.
     pub(super) async fn expect(self, status: StatusCode) -> Result<Self, Error> {
-        if self.status() == status { Ok(self) } else { Err(self.into_refusal().await.into()) }
+        self.expect_one_of(&[status]).await
+    }
+
+    /// This answer, if it has one of these statuses: there are registries that say another one than the specification
+    /// has, and mean the same.
+    pub(super) async fn expect_one_of(self, statuses: &[StatusCode]) -> Result<Self, Error> {
+        if statuses.contains(&self.status()) { Ok(self) } else { Err(self.into_refusal().await.into()) }
     }
 
     /// Fails if the body is a web page: no registry sends one, and whoever does would say yes to anything.

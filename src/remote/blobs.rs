@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::content::{self, Reader};
 use crate::manifest::Descriptor;
-use crate::protocol::{Endpoint, Scope};
+use crate::protocol::{ByteRange, Endpoint, Scope};
 
 use super::Error;
 use super::answer::Answer;
@@ -78,8 +78,7 @@ impl RemoteRepository {
 
     /// Returns if the blob is there.
     pub(super) async fn head_blob(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        let answer = self.request_blob(Method::HEAD, descriptor, &self.push()).await?.expect(StatusCode::OK).await?;
-        answer.reject_web_page()
+        self.look_at_blob(descriptor, &self.push()).await.map(|_| ())
     }
 }
 
@@ -87,17 +86,10 @@ fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> content::Er
     content::Error::new(content::ErrorKind::Remote, error)
 }
 
-/// Reads all, which verifies it, and keeps a part.
-async fn part(mut reader: Reader, range: Range<u64>) -> Result<Bytes, content::Error> {
-    let mut kept = BytesMut::new();
-    let mut at = 0;
-    while let Some(chunk) = reader.try_next().await? {
-        let next = at + chunk.len() as u64;
-        let (start, end) = (range.start.clamp(at, next) - at, range.end.clamp(at, next) - at);
-        kept.extend_from_slice(&chunk[start as usize..end as usize]);
-        at = next;
-    }
-    Ok(kept.freeze())
+/// Reads all, which verifies it, and keeps a part, which is not empty.
+async fn part(reader: Reader, range: Range<u64>) -> Result<Bytes, content::Error> {
+    let range = ByteRange::Closed { first: range.start, last: range.end - 1 };
+    Ok(reader.only(range)?.try_collect::<BytesMut>().await?.freeze())
 }
 
 impl Answer {

@@ -133,7 +133,7 @@ impl Client {
         self.session(registry)?.token(scopes.to_vec()).await
     }
 
-    fn session(&self, registry: &Registry) -> Result<Arc<Session>, Error> {
+    pub(super) fn session(&self, registry: &Registry) -> Result<Arc<Session>, Error> {
         let mut sessions = self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = sessions.get(registry) {
             return Ok(Arc::clone(session));

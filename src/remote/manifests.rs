@@ -1,10 +1,11 @@
-//! Manifests (distribution-spec v1.1.1, "Pulling manifests", "Pushing Manifests").
+//! Manifests (distribution-spec v1.1.1, "Pulling manifests", "Pushing Manifests", "Deleting Manifests").
 
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use crate::digest::Digest;
-use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest, media_type};
+use crate::manifest::{Descriptor, Invalid, MAX_MANIFEST_SIZE, RawManifest, media_type};
 use crate::protocol::{Endpoint, Scope};
 use crate::reference::Identifier;
 
@@ -14,29 +15,136 @@ use super::payload::Payload;
 use super::repository::RemoteRepository;
 use super::transport::Call;
 
+/// A manifest of any kind, as a registry has it: also of a kind that [`RawManifest`] does not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnyManifest {
+    /// The media type that it is sent as, without parameters.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl AnyManifest {
+    /// These bytes as a manifest that is sent as `media_type`.
+    #[must_use]
+    pub fn new(media_type: impl Into<String>, bytes: Bytes) -> Self {
+        Self { media_type: media_type.into(), digest: Digest::sha256(&bytes), bytes }
+    }
+
+    /// The descriptor of this manifest.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.digest, self.bytes.len() as u64)
+    }
+}
+
+impl From<&RawManifest> for AnyManifest {
+    fn from(manifest: &RawManifest) -> Self {
+        Self::new(manifest.media_type(), manifest.bytes().clone())
+    }
+}
+
 impl RemoteRepository {
+    /// The manifest that `identifier` picks, of whatever kind (end-3): verified against the digest that is asked for, else
+    /// against the one that the registry names. `accept` are the media types that the registry may choose from; if there
+    /// are none, whatever it likes.
+    ///
+    /// Docker's schema 1 in signed form is not verified when it comes by tag: its digest is that of the part that is signed.
+    ///
+    /// # Errors
+    /// [`crate::content::ErrorKind::NotFound`] when it picks nothing, [`crate::content::ErrorKind::Content`] when the
+    /// digest is another, or there are more than [`MAX_MANIFEST_SIZE`] bytes.
+    pub async fn fetch_manifest(&self, identifier: &Identifier, accept: &[&str]) -> Result<AnyManifest, Error> {
+        Ok(self.fetch(identifier, accept, &self.pull()).await?.1)
+    }
+
+    /// The descriptor of the manifest that `identifier` picks, of whatever kind, as the registry says it (end-3): by HEAD,
+    /// or by GET where its answer to HEAD does not say all of it. For `accept` see [`Self::fetch_manifest`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn describe_manifest(&self, identifier: &Identifier, accept: &[&str]) -> Result<Descriptor, Error> {
+        match self.head_manifest(identifier, accept, &self.pull()).await? {
+            Some(descriptor) => Ok(descriptor),
+            None => Ok(self.fetch_manifest(identifier, accept).await?.descriptor()),
+        }
+    }
+
+    /// Stores a manifest of any kind under a tag or its digest (end-7), and returns its digest.
+    ///
+    /// # Errors
+    /// [`crate::content::ErrorKind::Content`] when it has another digest than the one it is to be stored under, which is
+    /// found out before anything is sent, or than the registry says.
+    pub async fn push_manifest(&self, manifest: &AnyManifest, identifier: &Identifier) -> Result<Digest, Error> {
+        let place = self.repository.to_string();
+        if manifest.bytes.len() as u64 > MAX_MANIFEST_SIZE {
+            let source = Invalid::TooLarge(manifest.bytes.len() as u64);
+            return Err(Error::Manifest { request: place, source });
+        }
+        if let Identifier::Digest(expected) = identifier {
+            verify(&place, *expected, &manifest.bytes)?;
+        }
+        let content_type = header_value(&place, &manifest.media_type)?;
+        let call = self
+            .manifest_call(Method::PUT, identifier)
+            .with_header(CONTENT_TYPE, content_type)
+            .with_payload(Payload::Bytes(manifest.bytes.clone()));
+        let answer = self.session.send(&call, &self.push()).await?;
+        let answer = answer.expect_one_of(&[StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED]).await?;
+        answer.reject_web_page()?;
+        match answer.digest() {
+            Some(named) if !is_signed(&manifest.media_type) => {
+                answer.confirm(named.algorithm().digest(&manifest.bytes))?;
+                Ok(named)
+            }
+            _ => Ok(manifest.digest),
+        }
+    }
+
+    /// Removes a manifest, with every tag that points to it (end-9).
+    ///
+    /// # Errors
+    /// [`crate::content::ErrorKind::NotFound`] when there is no such manifest. Some registries remove nothing on request.
+    pub async fn delete_manifest(&self, digest: Digest) -> Result<(), Error> {
+        let hint = "this registry lets nobody remove manifests; its configuration may have an option for that";
+        self.remove(&Endpoint::Manifest(self.repository.name.clone(), digest.into()), hint).await
+    }
+
     fn manifest_call(&self, method: Method, identifier: &Identifier) -> Call<'static> {
         let endpoint = Endpoint::Manifest(self.repository.name.clone(), identifier.clone());
         Call::new(method, self.session.url(&endpoint))
     }
 
-    /// The registry's answer to a request for a manifest (end-3).
+    /// The registry's answer to a request for a manifest of a kind that is read here (end-3).
     pub(super) async fn request_manifest(
         &self,
         method: Method,
         identifier: &Identifier,
         scope: &Scope,
     ) -> Result<Answer, Error> {
-        // One line, because some registries read only the first. What is joined is ASCII, so that it never fails.
-        let accept = HeaderValue::from_str(&media_type::MANIFESTS.join(", "));
-        let accept = accept.unwrap_or(HeaderValue::from_static("*/*"));
+        self.request_accepting(method, identifier, &media_type::MANIFESTS, scope).await
+    }
+
+    async fn request_accepting(
+        &self,
+        method: Method,
+        identifier: &Identifier,
+        accept: &[&str],
+        scope: &Scope,
+    ) -> Result<Answer, Error> {
+        // One line, because some registries read only the first.
+        let accept = if accept.is_empty() { "*/*".to_owned() } else { accept.join(", ") };
+        let accept = header_value(&self.repository.to_string(), &accept)?;
         let call = self.manifest_call(method, identifier).with_header(ACCEPT, accept);
         self.session.send(&call, scope).await
     }
 
     /// The descriptor of a manifest: by HEAD, or by GET where a registry's answer to HEAD does not say enough.
     pub(super) async fn resolve_manifest(&self, identifier: &Identifier, scope: &Scope) -> Result<Descriptor, Error> {
-        if let Some(descriptor) = self.head_manifest(identifier, scope).await? {
+        let found = self.head_manifest(identifier, &media_type::MANIFESTS, scope).await?;
+        if let Some(descriptor) = found.filter(|found| media_type::is_manifest(&found.media_type)) {
             return Ok(descriptor);
         }
         let found = self.get_manifest(identifier, scope).await?.descriptor();
@@ -47,12 +155,15 @@ impl RemoteRepository {
         })
     }
 
-    async fn head_manifest(&self, identifier: &Identifier, scope: &Scope) -> Result<Option<Descriptor>, Error> {
-        let answer = self.request_manifest(Method::HEAD, identifier, scope).await?;
-        if matches!(
-            answer.status(),
-            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-        ) {
+    /// What an answer to HEAD says, if it says all of it.
+    async fn head_manifest(
+        &self,
+        identifier: &Identifier,
+        accept: &[&str],
+        scope: &Scope,
+    ) -> Result<Option<Descriptor>, Error> {
+        let answer = self.request_accepting(Method::HEAD, identifier, accept, scope).await?;
+        if answer.knows_no_head() {
             return Ok(None);
         }
         let answer = answer.expect(StatusCode::OK).await?;
@@ -65,46 +176,65 @@ impl RemoteRepository {
             Identifier::Tag(_) => answer.digest(),
         };
         let size = answer.content_length().filter(|size| *size > 0);
-        let media_type = Some(answer.media_type()).filter(|media_type| media_type::is_manifest(media_type));
+        let media_type = Some(answer.media_type()).filter(|media_type| !media_type.is_empty());
         Ok(match (media_type, digest, size) {
             (Some(media_type), Some(digest), Some(size)) => Some(Descriptor::new(media_type, digest, size)),
             _ => None,
         })
     }
 
-    /// A manifest, verified: against the digest that was asked for, else against the one that the registry names.
+    /// A manifest of a kind that is read here, verified.
     pub(super) async fn get_manifest(&self, identifier: &Identifier, scope: &Scope) -> Result<RawManifest, Error> {
-        let answer = self.request_manifest(Method::GET, identifier, scope).await?.expect(StatusCode::OK).await?;
+        let (request, found) = self.fetch(identifier, &media_type::MANIFESTS, scope).await?;
+        RawManifest::parse(&found.media_type, found.bytes).map_err(|source| Error::Manifest { request, source })
+    }
+
+    /// A manifest, verified as far as that can be done, and the request for it.
+    async fn fetch(
+        &self,
+        identifier: &Identifier,
+        accept: &[&str],
+        scope: &Scope,
+    ) -> Result<(String, AnyManifest), Error> {
+        let answer = self.request_accepting(Method::GET, identifier, accept, scope).await?;
+        let answer = answer.expect(StatusCode::OK).await?;
         answer.reject_web_page()?;
-        let request = answer.request().to_owned();
-        let media_type = answer.media_type().to_owned();
-        let expected = match identifier {
-            Identifier::Digest(digest) => Some(*digest),
-            Identifier::Tag(_) => answer.digest(),
-        };
+        let (request, media_type) = (answer.request().to_owned(), answer.media_type().to_owned());
+        let named = answer.digest();
         let bytes = answer.read(MAX_MANIFEST_SIZE).await?;
-        if let Some(expected) = expected {
-            let found = expected.algorithm().digest(&bytes);
-            if found != expected {
-                return Err(Error::content(&request, format!("manifest has digest {found}, expected {expected}")));
-            }
+        let digest = match (identifier, named) {
+            (Identifier::Digest(digest), _) => Some(*digest),
+            (Identifier::Tag(_), named) => named.filter(|_| !is_signed(&media_type)),
+        };
+        if let Some(digest) = digest {
+            verify(&request, digest, &bytes)?;
         }
-        RawManifest::parse(&media_type, bytes).map_err(|source| Error::Manifest { request, source })
+        let digest = digest.or(named).unwrap_or_else(|| Digest::sha256(&bytes));
+        Ok((request, AnyManifest { media_type, digest, bytes }))
     }
 
     /// Stores a manifest under a tag or its digest (end-7).
     pub(super) async fn put_manifest(&self, manifest: &RawManifest, identifier: &Identifier) -> Result<(), Error> {
-        let media_type = HeaderValue::from_str(manifest.media_type()).map_err(|error| {
-            Error::content(&self.repository.to_string(), format!("media type of a manifest: {error}"))
-        })?;
-        let call = self
-            .manifest_call(Method::PUT, identifier)
-            .with_header(CONTENT_TYPE, media_type)
-            .with_payload(Payload::Bytes(manifest.bytes().clone()));
-        let answer = self.session.send(&call, &self.push()).await?.expect(StatusCode::CREATED).await?;
-        let found = answer.digest().map_or(manifest.digest(), |named| named.algorithm().digest(manifest.bytes()));
-        answer.confirm(found)
+        self.push_manifest(&manifest.into(), identifier).await.map(|_| ())
     }
+}
+
+/// Whether the digest of such a manifest is that of a part of it.
+fn is_signed(media_type: &str) -> bool {
+    media_type == media_type::DOCKER_MANIFEST_SIGNED
+}
+
+fn verify(request: &str, expected: Digest, bytes: &[u8]) -> Result<(), Error> {
+    let found = expected.algorithm().digest(bytes);
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::content(request, format!("manifest has digest {found}, expected {expected}")))
+}
+
+fn header_value(request: &str, media_type: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(media_type)
+        .map_err(|error| Error::content(request, format!("media type of a manifest: {error}")))
 }
 
 impl Answer {

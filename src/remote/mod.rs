@@ -9,6 +9,7 @@
 //! | floor | what it does |
 //! |---|---|
 //! | `repository`: `blobs`, `downloads`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
+//! | `by_digest`, `tags`, `catalog`: `pages` | the rest of the API, for who wants to see and to remove what is there |
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `wanted`, `token` | what may be said to whom, and what for |
 //! | `credentials`: `docker_config`, `credential_program`, `stored` | who somebody is, and where that is kept |
@@ -21,6 +22,8 @@
 mod answer;
 mod auth;
 mod blobs;
+mod by_digest;
+mod catalog;
 mod certificates;
 mod client;
 mod connections;
@@ -31,6 +34,7 @@ mod downloads;
 mod error;
 mod manifests;
 mod network;
+mod pages;
 mod parts;
 mod payload;
 mod redirect;
@@ -39,6 +43,7 @@ mod repository;
 mod retry;
 mod session;
 mod stored;
+mod tags;
 mod tls;
 mod token;
 pub mod trace;
@@ -51,6 +56,7 @@ pub use certificates::{ClientCertificate, certificate_folders};
 pub use client::{Client, ClientOptions, LoggedIn};
 pub use credentials::{Account, Credentials, Login, Place};
 pub use error::Error;
+pub use manifests::AnyManifest;
 pub use network::Network;
 pub use refusal::Refusal;
 pub use repository::RemoteRepository;

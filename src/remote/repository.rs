@@ -34,12 +34,26 @@ impl RemoteRepository {
         &self.repository
     }
 
+    /// Asks the registry first, before anything is wanted of it, whether it wants to know who asks (distribution-spec
+    /// v1.1.1, end-1), and gets a token for `scope` if it does: the next request comes with it. Without this, what is
+    /// wanted is asked for at once, and a second time if need be.
+    ///
+    /// # Errors
+    /// When the registry asks in a way that cannot or must not be followed.
+    pub async fn introduce(&self, scope: &Scope) -> Result<(), Error> {
+        self.session.introduce(scope).await
+    }
+
     pub(super) fn pull(&self) -> Scope {
         Scope::pull(&self.repository.name)
     }
 
     pub(super) fn push(&self) -> Scope {
         Scope::push(&self.repository.name)
+    }
+
+    pub(super) fn delete(&self) -> Scope {
+        Scope::delete(&self.repository.name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode, Url};
 
-use crate::protocol::Endpoint;
+use crate::protocol::{Endpoint, Scope};
 
 use super::answer::Answer;
 use super::auth::Authenticator;
@@ -72,6 +72,24 @@ impl Session {
                 return Err(refusal.with_hint(hint).into());
             }
         }
+    }
+
+    /// Asks the registry whether it wants to know who asks (distribution-spec v1.1.1, end-1), and gets what to say then:
+    /// with it comes the next request. That it knows who asks is not found out.
+    ///
+    /// # Errors
+    /// When it asks in a way that cannot or must not be followed, beside all that can go wrong on the way.
+    pub(super) async fn introduce(&self, scope: &Scope) -> Result<(), Error> {
+        let base = Call::new(Method::GET, self.url(&Endpoint::Base));
+        let answer = self.transport.send(&base, None).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED || answer.is_foreign() {
+            return Ok(());
+        }
+        let challenges = answer.challenges();
+        // Reading it to its end lets the connection be used again.
+        answer.into_refusal().await;
+        self.authenticator.take_up(&self.transport, &challenges, &Wanted::from(scope), None).await?;
+        Ok(())
     }
 
     async fn allowed(&self, answer: Answer, wanted: &Wanted) -> Result<Answer, Error> {

@@ -15,11 +15,10 @@ use super::repositories::Repositories;
 use super::request::Request;
 use super::storage::{self, Blob, Chunks};
 use crate::digest::Digest;
+use crate::manifest::media_type;
 use crate::protocol::header::DOCKER_CONTENT_DIGEST;
 use crate::protocol::{ByteRanges, ErrorCode, Selection};
 use crate::reference::Name;
-
-const OCTET_STREAM: &str = "application/octet-stream";
 
 /// HEAD: whether the blob is there, and its size. (end-2)
 pub(super) async fn head(repositories: &Repositories, request: &Request, name: &Name, digest: Digest) -> Result {
@@ -28,7 +27,7 @@ pub(super) async fn head(repositories: &Repositories, request: &Request, name: &
         return Ok(describe(response, digest));
     }
     let mut response = describe(answer::empty(StatusCode::OK), digest);
-    answer::set_static(&mut response, CONTENT_TYPE, OCTET_STREAM);
+    answer::set_static(&mut response, CONTENT_TYPE, media_type::OCTET_STREAM);
     answer::set(&mut response, CONTENT_LENGTH, size);
     Ok(response)
 }
@@ -75,7 +74,7 @@ fn wanted(request: &Request, digest: Digest) -> Option<ByteRanges> {
 fn part(status: StatusCode, blob: &Blob, range: Range<u64>, digest: Digest) -> Response<Body> {
     let length = range.end - range.start;
     let mut response = answer::with_body(status, stream(blob.read(range), digest));
-    answer::set_static(&mut response, CONTENT_TYPE, OCTET_STREAM);
+    answer::set_static(&mut response, CONTENT_TYPE, media_type::OCTET_STREAM);
     answer::set(&mut response, CONTENT_LENGTH, length);
     response
 }
