@@ -9,6 +9,7 @@ mod error;
 mod filesystem;
 mod key;
 mod memory;
+mod recent;
 mod session;
 
 use std::time::SystemTime;

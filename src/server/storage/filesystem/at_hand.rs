@@ -5,8 +5,12 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+
+use super::super::recent::Recent;
 use super::super::{Blob, Item, Key, Record};
 use super::paths::Paths;
 use crate::content::read_at_hand;
@@ -15,22 +19,40 @@ use crate::digest::Digest;
 /// The largest record that is read while other requests wait.
 const MAX_RECORD: u64 = 256 * 1024;
 
-pub(super) fn read(paths: &Paths, key: &Key) -> Option<Record> {
-    let file = open(&paths.record(key), For::Reading)?;
+pub(super) fn read(paths: &Paths, recent: &Arc<Recent>, key: &Key) -> Option<Record> {
+    let path = paths.record(key);
+    // A tag says something else tomorrow.
+    let may_be_kept = matches!(key, Key::Manifest(..));
+    if may_be_kept && let Some((bytes, modified)) = recent.get(&path) {
+        return Some(Record { bytes, modified });
+    }
+    let file = open(&path, For::Reading)?;
     let metadata = file.metadata().ok().filter(|metadata| metadata.len() <= MAX_RECORD)?;
     let mut bytes = vec![0; metadata.len() as usize];
     let read =
         if paths.are_in_memory() { file.read_at(&mut bytes, 0).ok()? } else { read_at_hand(&file, &mut bytes, 0) };
-    let is_whole = read == bytes.len();
-    is_whole.then_some(Record { bytes: bytes.into(), modified: metadata.modified().ok()? })
+    let mut bytes = (read == bytes.len()).then(|| Bytes::from(bytes))?;
+    if may_be_kept
+        && let Some(place) = recent.place(path, &metadata)
+        && let Some(room) = place.room(metadata.len())
+    {
+        bytes = place.keep(room, bytes);
+    }
+    Some(Record { bytes, modified: metadata.modified().ok()? })
 }
 
 pub(super) fn find(paths: &Paths, item: &Item) -> Option<SystemTime> {
     open(&paths.item(item), For::Finding)?.metadata().ok()?.modified().ok()
 }
 
-pub(super) fn content(paths: &Paths, digest: Digest) -> Option<Blob> {
-    Blob::of_file(open(&paths.content(digest), For::Reading)?).ok()
+pub(super) fn content(paths: &Paths, recent: &Arc<Recent>, digest: Digest) -> Option<Blob> {
+    let path = paths.content(digest);
+    if let Some((bytes, _)) = recent.get(&path) {
+        return Some(Blob::of_bytes(bytes));
+    }
+    let file = open(&path, For::Reading)?;
+    let metadata = file.metadata().ok()?;
+    Some(Blob::of_file(file).ok()?.kept(recent.place(path, &metadata)))
 }
 
 /// The file of an upload session, to be read and appended to.
@@ -62,4 +84,62 @@ fn open(path: &Path, what_for: For) -> Option<File> {
 #[cfg(not(target_os = "linux"))]
 fn open(_path: &Path, _what_for: For) -> Option<File> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::{Filesystem, records};
+    use super::*;
+    use crate::server::storage::{Condition, Storage};
+    use futures::TryStreamExt;
+    use std::path::PathBuf;
+
+    const NAME: &str = "a/b";
+
+    /// Directories on a disk, or what passes for one here, and in memory.
+    fn roots() -> Vec<tempfile::TempDir> {
+        let places = [PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), "/dev/shm".into()];
+        places.iter().filter_map(|place| tempfile::tempdir_in(place).ok()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_just_written_is_at_hand() {
+        for root in roots() {
+            let storage = Filesystem::open(root.path()).unwrap();
+            let (paths, recent) = (&storage.paths, &storage.recent);
+            let tag = Key::Tag(NAME.parse().unwrap(), "v1".parse().unwrap());
+            storage.write(&tag, "value".into(), Condition::Any).await.unwrap();
+            // Asking for it the long way is what makes the system remember the way.
+            records::read(paths, &tag).unwrap().unwrap();
+            assert_eq!(read(paths, recent, &tag).unwrap().bytes, "value", "{}", root.path().display());
+            assert!(find(paths, &tag.clone().into()).is_some());
+            assert_eq!(recent.get(&paths.record(&tag)), None, "a tag is read each time");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_digest_names_is_kept_once_it_was_read_whole() {
+        for root in roots() {
+            let storage = Filesystem::open(root.path()).unwrap();
+            let (paths, recent) = (&storage.paths, &storage.recent);
+            let digest = Digest::sha256(b"content");
+            let (key, path) = (Key::Manifest(NAME.parse().unwrap(), digest), paths.content(digest));
+            storage.write(&key, "value".into(), Condition::Any).await.unwrap();
+            records::read(paths, &key).unwrap().unwrap();
+            read(paths, recent, &key).unwrap();
+            assert_eq!(recent.get(&paths.record(&key)).unwrap().0, "value");
+
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, b"content").unwrap();
+            let open = || content(paths, recent, digest).unwrap();
+            let part: Vec<Bytes> = open().read(1..3).try_collect().await.unwrap();
+            assert_eq!(part.concat(), b"on");
+            assert_eq!(recent.get(&path), None, "who asks for its size or a part of it needs no memory");
+            let whole: Vec<Bytes> = open().read(0..7).try_collect().await.unwrap();
+            assert_eq!(whole.concat(), b"content");
+            assert_eq!(recent.get(&path).unwrap().0, "content");
+            let part: Vec<Bytes> = open().read(1..3).try_collect().await.unwrap();
+            assert_eq!(part.concat(), b"on");
+        }
+    }
 }

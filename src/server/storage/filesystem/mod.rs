@@ -25,6 +25,7 @@ use futures::future::{self, FutureExt};
 
 use self::paths::Paths;
 use self::upload::{Hashers, Upload};
+use super::recent::Recent;
 use super::{
     Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, OpenError, Record, Round, SessionId, Storage,
     Sweep,
@@ -39,6 +40,7 @@ const BATCH: usize = 512 * 1024;
 pub struct Filesystem {
     paths: Paths,
     hashers: Arc<Hashers>,
+    recent: Arc<Recent>,
 }
 
 impl Filesystem {
@@ -75,7 +77,7 @@ impl Filesystem {
             durable::create_directories(&directory).map_err(io)?;
         }
         paths.look_at_medium();
-        Ok(Self { paths, hashers: Arc::default() })
+        Ok(Self { paths, hashers: Arc::default(), recent: Recent::new() })
     }
 
     /// Runs `work` where it may block.
@@ -143,7 +145,7 @@ fn write(mut upload: Upload, bytes: Bytes) -> impl Future<Output = Result<Upload
 #[async_trait]
 impl Storage for Filesystem {
     async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
-        if let Some(record) = at_hand::read(&self.paths, key) {
+        if let Some(record) = at_hand::read(&self.paths, &self.recent, key) {
             return Ok(Some(record));
         }
         let key = key.clone();
@@ -174,7 +176,7 @@ impl Storage for Filesystem {
     }
 
     async fn open(&self, digest: Digest) -> Result<Option<Blob>, Error> {
-        if let Some(blob) = at_hand::content(&self.paths, digest) {
+        if let Some(blob) = at_hand::content(&self.paths, &self.recent, digest) {
             return Ok(Some(blob));
         }
         self.run(move |paths| records::open(paths, digest)).await
