@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -53,7 +53,7 @@ impl Recent {
         options.shards(SHARDS).weight_capacity(CAPACITY).estimated_items_capacity(4096);
         // All that it needs to know has been said on the line above.
         let options = options.build().expect("the options are complete");
-        let files = Cache::with_options(options, Weight, DefaultHashBuilder::default(), Default::default());
+        let files = Cache::with_options(options, Weight, DefaultHashBuilder::default(), DefaultLifecycle::default());
         Arc::new(Self { files, room: Arc::new(Semaphore::new(ROOM)) })
     }
 
