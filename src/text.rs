@@ -126,7 +126,7 @@ mod tests {
         #[test]
         fn what_has_been_made_printable_stays_as_it_is(text: String) {
             let once = printable(&text);
-            prop_assert!(!once.chars().any(|c| is_unseen(c)));
+            prop_assert!(!once.chars().any(is_unseen));
             prop_assert_eq!(printable(&once), once);
         }
     }

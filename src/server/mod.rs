@@ -33,6 +33,7 @@ mod referrers;
 mod registry;
 pub mod repositories;
 mod request;
+mod stamp;
 pub mod storage;
 mod tags;
 mod tls;

@@ -6,10 +6,11 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+
+use super::stamp::Stamp;
 
 /// The largest file that is read, in bytes.
 const MAX_SIZE: u64 = 4 * 1024 * 1024;
@@ -90,15 +91,6 @@ struct State<T> {
     complaint: Option<String>,
 }
 
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
 impl<T> Watched<T> {
     /// What never changes.
     pub(super) fn fixed(content: T) -> Self {
@@ -157,12 +149,7 @@ fn stamps(files: &[PathBuf]) -> Option<Vec<Stamp>> {
 fn stamp(file: &Path, now: SystemTime) -> io::Result<Option<Stamp>> {
     let metadata = std::fs::metadata(file)?;
     let is_settled = now.duration_since(metadata.modified()?).is_ok_and(|age| age > GRANULE);
-    Ok(is_settled.then(|| Stamp {
-        file: (metadata.dev(), metadata.ino()),
-        size: metadata.size(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    }))
+    Ok(is_settled.then(|| Stamp::of(&metadata)))
 }
 
 #[cfg(test)]

@@ -156,3 +156,37 @@ async fn filesystem_is_opened_where_it_is_and_made_nowhere_when_it_has_to_exist(
     drop(Filesystem::open(&new).unwrap());
     Filesystem::open_existing(&new).unwrap();
 }
+
+/// What is read over and over is kept in memory, and yet a collection or a deletion by another process counts at once.
+#[tokio::test]
+async fn filesystem_sees_what_another_process_does_to_what_was_just_read() {
+    let root = tempfile::tempdir().unwrap();
+    let [here, there] = [(); 2].map(|()| Filesystem::open(root.path()).unwrap());
+    let (key, round) = (keys("a")[1].clone(), Round::random().unwrap());
+    let digest = upload(&here, &name("a"), b"content").await;
+    put(&here, &key, "one").await;
+    let read = async || {
+        // Twice, so that the second one is what was kept.
+        assert_eq!(value(&here, &key).await, value(&here, &key).await);
+        assert_eq!(content(&here, digest).await, content(&here, digest).await);
+        (value(&here, &key).await, content(&here, digest).await)
+    };
+    let items = [Item::from(key.clone()), Item::Content(digest)];
+    let both = |record: &str| (Some(record.to_owned()), Some(b"content".to_vec()));
+
+    assert_eq!(read().await, both("one"));
+    put(&there, &key, "two").await;
+    assert_eq!(read().await, both("two"), "it was written anew");
+    for item in &items {
+        there.set_aside(&round, item).await.unwrap().unwrap();
+    }
+    assert_eq!(read().await, (None, None), "they are aside");
+    for item in &items {
+        assert!(there.restore(item).await.unwrap());
+    }
+    assert_eq!(read().await, both("two"), "they were restored");
+    assert!(there.remove(&key, Condition::Any).await.unwrap());
+    there.set_aside(&round, &items[1]).await.unwrap().unwrap();
+    there.discard(&round, &items[1]).await.unwrap().unwrap();
+    assert_eq!(read().await, (None, None), "they are gone");
+}

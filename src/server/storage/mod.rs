@@ -12,6 +12,7 @@ mod filesystem;
 mod key;
 mod memory;
 mod progress;
+mod recent;
 mod session;
 
 use std::time::SystemTime;

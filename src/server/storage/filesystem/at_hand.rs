@@ -1,12 +1,15 @@
 //! What the system has in memory: that is read where a request is answered, because to hand it to a thread that may wait
-//! takes longer than to read it. Nothing here waits for a disk. What is not at hand, for whatever reason, is left to such
+//! takes longer than to read it. Nothing here waits for a disk, but for a `stat` of what was read lately, which the system
+//! remembers in all likelihood. What is not at hand, for whatever reason, is left to such
 //! a thread, and so is finding out the reason.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::super::recent::Recent;
 use super::super::{Blob, Item, Key, Record};
 use super::paths::Paths;
 use crate::content::read_at_hand;
@@ -21,16 +24,21 @@ pub(super) fn read(paths: &Paths, key: &Key) -> Option<Record> {
     let mut bytes = vec![0; metadata.len() as usize];
     let read =
         if paths.are_in_memory() { file.read_at(&mut bytes, 0).ok()? } else { read_at_hand(&file, &mut bytes, 0) };
-    let is_whole = read == bytes.len();
-    is_whole.then_some(Record { bytes: bytes.into(), modified: metadata.modified().ok()? })
+    (read == bytes.len()).then(|| Some(Record { bytes: bytes.into(), modified: metadata.modified().ok()? }))?
 }
 
 pub(super) fn find(paths: &Paths, item: &Item) -> Option<SystemTime> {
     open(&paths.item(item), For::Finding)?.metadata().ok()?.modified().ok()
 }
 
-pub(super) fn content(paths: &Paths, digest: Digest) -> Option<Blob> {
-    Blob::of_file(open(&paths.content(digest), For::Reading)?).ok()
+pub(super) fn content(paths: &Paths, recent: &Arc<Recent>, digest: Digest) -> Option<Blob> {
+    let path = paths.content(digest);
+    if let Some((bytes, _)) = recent.get(&path) {
+        return Some(Blob::of_bytes(bytes));
+    }
+    let file = open(&path, For::Reading)?;
+    let metadata = file.metadata().ok()?;
+    Some(Blob::of_file(file).ok()?.kept(recent.place(path, &metadata)))
 }
 
 /// The file of an upload session, to be read and appended to.
@@ -62,4 +70,57 @@ fn open(path: &Path, what_for: For) -> Option<File> {
 #[cfg(not(target_os = "linux"))]
 fn open(_path: &Path, _what_for: For) -> Option<File> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::{Filesystem, records};
+    use super::*;
+    use crate::server::storage::{Condition, Storage};
+    use bytes::Bytes;
+    use futures::TryStreamExt;
+    use std::path::PathBuf;
+
+    const NAME: &str = "a/b";
+
+    /// Directories on a disk, or what passes for one here, and in memory.
+    fn roots() -> Vec<tempfile::TempDir> {
+        let places = [PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), "/dev/shm".into()];
+        places.iter().filter_map(|place| tempfile::tempdir_in(place).ok()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_just_written_is_at_hand() {
+        for root in roots() {
+            let storage = Filesystem::open(root.path()).unwrap();
+            let paths = &storage.paths;
+            let tag = Key::Tag(NAME.parse().unwrap(), "v1".parse().unwrap());
+            storage.write(&tag, "value".into(), Condition::Any).await.unwrap();
+            // Asking for it the long way is what makes the system remember the way.
+            records::read(paths, &tag).unwrap().unwrap();
+            assert_eq!(read(paths, &tag).unwrap().bytes, "value", "{}", root.path().display());
+            assert!(find(paths, &tag.clone().into()).is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_content_is_kept_once_it_was_read_whole() {
+        for root in roots() {
+            let storage = Filesystem::open(root.path()).unwrap();
+            let (paths, recent) = (&storage.paths, &storage.recent);
+            let digest = Digest::sha256(b"content");
+            let path = paths.content(digest);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, b"content").unwrap();
+            let open = || content(paths, recent, digest).unwrap();
+            let part: Vec<Bytes> = open().read(1..3).try_collect().await.unwrap();
+            assert_eq!(part.concat(), b"on");
+            assert_eq!(recent.get(&path), None, "who asks for its size or a part of it needs no memory");
+            let whole: Vec<Bytes> = open().read(0..7).try_collect().await.unwrap();
+            assert_eq!(whole.concat(), b"content");
+            assert_eq!(recent.get(&path).unwrap().0, "content");
+            let part: Vec<Bytes> = open().read(1..3).try_collect().await.unwrap();
+            assert_eq!(part.concat(), b"on");
+        }
+    }
 }

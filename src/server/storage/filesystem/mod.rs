@@ -26,6 +26,7 @@ use futures::future::{self, FutureExt};
 use self::paths::Paths;
 use self::upload::Upload;
 use super::progress::Hashers;
+use super::recent::Recent;
 use super::{
     Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, OpenError, Record, Round, SessionId, Storage,
     Sweep,
@@ -40,6 +41,7 @@ const BATCH: usize = 512 * 1024;
 pub struct Filesystem {
     paths: Paths,
     hashers: Arc<Hashers>,
+    recent: Arc<Recent>,
 }
 
 impl Filesystem {
@@ -76,7 +78,7 @@ impl Filesystem {
             durable::create_directories(&directory).map_err(io)?;
         }
         paths.look_at_medium();
-        Ok(Self { paths, hashers: Arc::default() })
+        Ok(Self { paths, hashers: Arc::default(), recent: Recent::new() })
     }
 
     /// Runs `work` where it may block.
@@ -175,7 +177,7 @@ impl Storage for Filesystem {
     }
 
     async fn open(&self, digest: Digest) -> Result<Option<Blob>, Error> {
-        if let Some(blob) = at_hand::content(&self.paths, digest) {
+        if let Some(blob) = at_hand::content(&self.paths, &self.recent, digest) {
             return Ok(Some(blob));
         }
         self.run(move |paths| records::open(paths, digest)).await
