@@ -107,7 +107,8 @@ pub(super) async fn deliver_all(
             Location::Layout(..) | Location::Archive(..) => ["Writing to", "Writing", "Wrote"],
         };
         output.say(format!("{begins} {}", names[0]));
-        let options = CopyOptions { concurrency, observer: Arc::new(Progress::new(output, goes_on)) };
+        let observer = Arc::new(Progress::new(output, goes_on));
+        let options = CopyOptions { concurrency, observer, ..CopyOptions::default() };
         let delivered = destination.deliver(bundle, connection, &options).await;
         let copied = delivered.map_err(|error| error.about(&destination.location))?;
         let ended = if copied.changed { ended } else { "Unchanged" };

@@ -11,8 +11,10 @@ use super::error::Error;
 use super::file::{blocking, open_regular};
 use super::index::{Index, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
 use super::scan::{Contents, Span, read_span, scan};
+use super::referrers::referrers;
 use super::{INDEX, MARKER, resolve};
 use crate::content::{self, Open, OpenRange, Reader, Source, read_file, read_file_range};
+use crate::digest::Digest;
 use crate::manifest::Descriptor;
 use crate::reference::Identifier;
 
@@ -107,5 +109,13 @@ impl Source for Archive {
             Ok(self.contents.blobs.get(digest).map(|span| span.size))
         };
         resolve(&self.index, identifier, size, self).await
+    }
+
+    async fn referrers(
+        &self,
+        subject: Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, content::Error> {
+        referrers(&self.index, self, subject, artifact_type).await
     }
 }

@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest, media_type};
-use crate::protocol::{Endpoint, Scope};
+use crate::protocol::{Endpoint, Scope, header};
 use crate::reference::Identifier;
 
 use super::Error;
@@ -103,7 +103,11 @@ impl RemoteRepository {
             .with_payload(Payload::Bytes(manifest.bytes().clone()));
         let answer = self.session.send(&call, &self.push()).await?.expect(StatusCode::CREATED).await?;
         let found = answer.digest().map_or(manifest.digest(), |named| named.algorithm().digest(manifest.bytes()));
-        answer.confirm(found)
+        answer.confirm(found)?;
+        if answer.header(header::OCI_SUBJECT).is_some() {
+            return Ok(());
+        }
+        self.list_as_referrer(manifest, identifier).await
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! | floor | what it does |
 //! |---|---|
-//! | `repository`: `blobs`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
+//! | `repository`: `blobs`, `uploads`, `mounts`, `manifests`, `referrers` | the API as a source and a target; what an answer means |
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `token`, `credentials`, `docker_config` | what may be said to whom |
 //! | `transport`: `redirect`, `retry` | where to, how often, and never a credential to another origin |
@@ -24,9 +24,11 @@ mod credentials;
 mod docker_config;
 mod error;
 mod manifests;
+mod mounts;
 mod network;
 mod payload;
 mod redirect;
+mod referrers;
 mod refusal;
 mod repository;
 mod retry;

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::Method;
 
-use crate::content::{self, ErrorKind, Open, OpenRange, Reader, Source, Target};
+use crate::content::{self, ErrorKind, Open, OpenRange, Outcome, Reader, Source, Target};
+use crate::digest::Digest;
 use crate::manifest::{Descriptor, RawManifest, media_type};
 use crate::protocol::Scope;
 use crate::reference::{Identifier, Repository, Tag};
@@ -20,11 +21,13 @@ use super::session::Session;
 pub struct RemoteRepository {
     pub(super) session: Arc<Session>,
     pub(super) repository: Repository,
+    /// Whose turn it is to change a list of referrers.
+    pub(super) listing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RemoteRepository {
     pub(super) fn new(session: Arc<Session>, repository: Repository) -> Self {
-        Self { session, repository }
+        Self { session, repository, listing: Arc::default() }
     }
 
     /// Which repository it is.
@@ -58,6 +61,10 @@ impl Open for RemoteRepository {
         };
         Ok(super::blobs::reader(answer, descriptor).await?)
     }
+
+    fn origin(&self) -> Option<&Repository> {
+        Some(&self.repository)
+    }
 }
 
 #[async_trait]
@@ -79,6 +86,14 @@ impl Source for RemoteRepository {
     async fn manifest(&self, identifier: &Identifier) -> Result<RawManifest, content::Error> {
         Ok(self.get_manifest(identifier, &self.pull()).await?)
     }
+
+    async fn referrers(
+        &self,
+        subject: Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, content::Error> {
+        Ok(self.list_referrers(subject, artifact_type).await?)
+    }
 }
 
 #[async_trait]
@@ -97,12 +112,13 @@ impl Target for RemoteRepository {
         }
     }
 
-    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), content::Error> {
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, content::Error> {
         if media_type::is_manifest(&descriptor.media_type) {
             let manifest = content::read_manifest(from, descriptor).await?;
-            Ok(self.put_manifest(&manifest, &descriptor.digest.into()).await?)
+            self.put_manifest(&manifest, &descriptor.digest.into()).await?;
+            Ok(Outcome::Uploaded)
         } else {
-            Ok(self.upload(descriptor, from).await?)
+            Ok(self.mount_or_upload(descriptor, from).await?)
         }
     }
 

@@ -20,8 +20,17 @@ impl RemoteRepository {
     pub(super) async fn upload(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error> {
         let start = Call::new(Method::POST, self.session.url(&Endpoint::Uploads(self.repository.name.clone())));
         let accepted = self.session.send(&start, &self.push()).await?.expect(StatusCode::ACCEPTED).await?;
+        self.go_on_uploading(&accepted, descriptor, from).await
+    }
 
-        let put = Call::new(Method::PUT, destination(&accepted, descriptor)?)
+    /// Sends what `from` opens to where `accepted` says, which is an answer to a POST.
+    pub(super) async fn go_on_uploading(
+        &self,
+        accepted: &Answer,
+        descriptor: &Descriptor,
+        from: &dyn Open,
+    ) -> Result<(), Error> {
+        let put = Call::new(Method::PUT, destination(accepted, descriptor)?)
             .with_header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
             .with_payload(Payload::Content(descriptor, from));
         let done = self.session.send(&put, &self.push()).await?.expect(StatusCode::CREATED).await?;
