@@ -197,7 +197,8 @@ impl Tag {
     /// "Referrers Tag Schema").
     #[must_use]
     pub fn of_referrers(subject: Digest) -> Self {
-        let hex: String = subject.hex().chars().take(64).collect();
+        let mut hex = subject.hex();
+        hex.truncate(64);
         Self(format!("{}-{hex}", subject.algorithm()))
     }
 
