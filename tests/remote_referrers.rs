@@ -244,7 +244,8 @@ fn elsewhere(server: &MockServer, name: &str, content: Option<Content>) -> Elsew
 }
 
 fn mount(descriptor: &Descriptor) -> String {
-    format!("POST /v2/team/app/blobs/uploads/?mount={}&from=team%2Fother", descriptor.digest).replace("sha256:", "sha256%3A")
+    format!("POST /v2/team/app/blobs/uploads/?mount={}&from=team%2Fother", descriptor.digest)
+        .replace("sha256:", "sha256%3A")
 }
 
 #[tokio::test]

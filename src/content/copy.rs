@@ -99,6 +99,23 @@ impl Copied {
 /// What is at the target is not sent again. Nothing points to a manifest before all that it needs is there, and no tag
 /// before the referrers are.
 ///
+/// ```no_run
+/// # async fn mirror() -> Result<(), Box<dyn std::error::Error>> {
+/// use bndlr::content::{CopyOptions, copy};
+/// use bndlr::layout::Directory;
+/// use bndlr::reference::Tag;
+/// use bndlr::remote::{Client, ClientOptions};
+///
+/// let source = Client::new(ClientOptions::default())?.repository(&"ghcr.io/team/app".parse()?)?;
+/// let target = Directory::create("mirror").await?;
+/// let tag: Tag = "v1".parse()?;
+/// let options = CopyOptions { referrers: true, ..CopyOptions::default() };
+/// let copied = copy(&source, &tag.clone().into(), &target, &[tag], &options).await?;
+/// println!("{} with {} referrers", copied.manifest.digest(), copied.referrers.len());
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// Whatever either end fails with. What was sent until then stays, for the next try.
 pub async fn copy(

@@ -154,6 +154,19 @@ impl Open for RawManifest {
     }
 }
 
+#[async_trait]
+impl Source for RawManifest {
+    /// There is one manifest, and every tag means that.
+    async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, Error> {
+        match identifier {
+            Identifier::Digest(digest) if *digest != self.digest() => {
+                Err(Error::not_found(format!("{digest} is not manifest {}", self.digest())))
+            }
+            _ => Ok(self.descriptor()),
+        }
+    }
+}
+
 impl From<Mismatch> for Error {
     fn from(mismatch: Mismatch) -> Self {
         Self::new(ErrorKind::Content, mismatch)

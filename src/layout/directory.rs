@@ -130,11 +130,7 @@ impl Source for Directory {
         resolve(&index, identifier, size, self).await
     }
 
-    async fn referrers(
-        &self,
-        subject: Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, content::Error> {
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
         referrers(&self.index().await?, self, subject, artifact_type).await
     }
 }

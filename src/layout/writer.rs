@@ -193,11 +193,7 @@ impl Source for ArchiveWriter {
         self.directory.resolve(identifier).await
     }
 
-    async fn referrers(
-        &self,
-        subject: Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, content::Error> {
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
         self.directory.referrers(subject, artifact_type).await
     }
 }

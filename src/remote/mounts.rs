@@ -36,9 +36,7 @@ impl RemoteRepository {
     /// read there may still write here, so that a refusal is no answer.
     async fn request_mount(&self, descriptor: &Descriptor, from: &Name) -> Result<Option<Answer>, Error> {
         let mut url = self.session.url(&Endpoint::Uploads(self.repository.name.clone()));
-        url.query_pairs_mut()
-            .append_pair("mount", &descriptor.digest.to_string())
-            .append_pair("from", from.as_str());
+        url.query_pairs_mut().append_pair("mount", &descriptor.digest.to_string()).append_pair("from", from.as_str());
         match self.session.send(&Call::new(Method::POST, url), &self.push()).await {
             Ok(answer) => {
                 let is_heeded = matches!(answer.status(), StatusCode::CREATED | StatusCode::ACCEPTED);

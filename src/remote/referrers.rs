@@ -36,7 +36,9 @@ impl RemoteRepository {
     ) -> Result<Vec<Descriptor>, Error> {
         let mut found = match self.registry_list(subject, artifact_type).await? {
             Some(found) => found,
-            None => self.tagged_list(&Tag::of_referrers(subject)).await?.map(List::into_descriptors).unwrap_or_default(),
+            None => {
+                self.tagged_list(&Tag::of_referrers(subject)).await?.map(List::into_descriptors).unwrap_or_default()
+            }
         };
         let mut seen = HashSet::new();
         // A registry need not filter, and a tag cannot.
@@ -127,7 +129,8 @@ impl RemoteRepository {
             Some(list) => (IF_MATCH, list.version.as_deref().filter(|version| !version.starts_with("W/"))),
         };
         let condition = value.and_then(|value| HeaderValue::from_str(value).ok());
-        let body = List::with(list, referrer).map_err(|what| Error::answer(&format!("{}:{tag}", self.repository), what))?;
+        let body =
+            List::with(list, referrer).map_err(|what| Error::answer(&format!("{}:{tag}", self.repository), what))?;
         let url = self.session.url(&Endpoint::Manifest(self.repository.name.clone(), tag.clone().into()));
         let put = Call::new(Method::PUT, url)
             .with_header(CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX))

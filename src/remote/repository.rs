@@ -87,11 +87,7 @@ impl Source for RemoteRepository {
         Ok(self.get_manifest(identifier, &self.pull()).await?)
     }
 
-    async fn referrers(
-        &self,
-        subject: Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, content::Error> {
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
         Ok(self.list_referrers(subject, artifact_type).await?)
     }
 }
