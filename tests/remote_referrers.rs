@@ -46,7 +46,9 @@ fn answer(manifests: &mut HashMap<String, Vec<u8>>, conditions: bool, request: &
     let found = manifests.get(&path);
     match request.method.as_str() {
         _ if !path.contains("/manifests/") => ResponseTemplate::new(404).set_body_string("404 page not found\n"),
-        "PUT" if conditions && !holds(request, found.map(|bytes| version(bytes))) => refusal(412, "X", "changed"),
+        "PUT" if conditions && !holds(request, found.map(|bytes| version(bytes)).as_deref()) => {
+            refusal(412, "X", "changed")
+        }
         "PUT" => {
             manifests.insert(path, request.body.clone());
             ResponseTemplate::new(201)
@@ -62,11 +64,12 @@ fn answer(manifests: &mut HashMap<String, Vec<u8>>, conditions: bool, request: &
     }
 }
 
-fn holds(request: &Request, version: Option<String>) -> bool {
+/// Whether the conditions of a request hold for what has this version.
+fn holds(request: &Request, version: Option<&str>) -> bool {
     let asked = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     match (asked("if-none-match"), asked("if-match")) {
         (Some(none), _) => none == "*" && version.is_none(),
-        (_, Some(expected)) => version == Some(expected),
+        (_, Some(expected)) => version == Some(&expected),
         _ => true,
     }
 }

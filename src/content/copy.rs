@@ -13,6 +13,7 @@ use super::{Error, ErrorKind, Open, Reader, Source, Target, read_manifest};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, RawManifest, media_type};
 use crate::reference::{Identifier, Repository, Tag};
+use crate::text::excerpt;
 
 /// How many blobs are under way at once, unless said otherwise.
 pub const DEFAULT_CONCURRENCY: usize = 5;
@@ -265,8 +266,8 @@ impl Copying<'_> {
     async fn referrer(&self, listed: &Descriptor) -> Result<(), Error> {
         let referrer = Descriptor::new(&listed.media_type, listed.digest, listed.size);
         if !media_type::is_manifest(&referrer.media_type) {
-            let Descriptor { digest, media_type, .. } = &referrer;
-            let message = format!("referrer {digest} is no manifest of a kind that can be copied ({media_type:?})");
+            let (digest, kind) = (referrer.digest, excerpt(&referrer.media_type));
+            let message = format!("referrer {digest} is no manifest of a kind that can be copied ({kind})");
             return Err(Error::new(ErrorKind::Content, message));
         }
         let copied = self.referrers.once(&referrer, || self.manifest(&referrer, 1)).await;
