@@ -320,7 +320,9 @@ fn one_processor_packs_what_all_do() {
 #[test]
 fn help_fits_on_a_terminal_and_shows_how_each_command_is_used() {
     let desk = Desk::new();
-    for command in ["", "push", "pull", "build", "ls", "inspect", "resolve", "serve", "version"] {
+    let commands =
+        ["", "push", "pull", "build", "copy", "attach", "referrers", "ls", "inspect", "resolve", "serve", "version"];
+    for command in commands {
         for flag in ["-h", "--help"] {
             let help = desk.run(&format!("{command} {flag}")).ok();
             assert!(help.lines().all(|line| line.chars().count() <= 100), "{command} {flag}: {help}");

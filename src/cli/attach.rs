@@ -23,8 +23,8 @@ const ANY_FILE: &str = "application/octet-stream";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bndlr attach localhost:5000/demo:v1 report.txt --artifact-type application/vnd.example.report
-  bndlr attach localhost:5000/demo:v1 sbom.json:application/spdx+json --artifact-type application/spdx+json")]
+  bndlr attach localhost:5000/demo:v1 report.txt --artifact-type text/x-report
+  bndlr attach oci:layout:v1 sbom.json:text/json --artifact-type text/spdx+json")]
 pub(super) struct Attach {
     /// What to attach to
     #[arg(value_name = "REFERENCE")]

@@ -25,8 +25,7 @@ Examples:
   bndlr push ./manifests ghcr.io/team/app:v1.2.3 -t v1,latest
   bndlr push ./policies localhost:5000/policies:v1 --exclude '*_test.rego'
   bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt
-  bndlr push ./report localhost:5000/demo:report --artifact-type application/vnd.example.report \\
-    --subject localhost:5000/demo:v1")]
+  bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1")]
 pub(super) struct Push {
     #[command(flatten)]
     pack: PackArgs,

@@ -26,7 +26,7 @@ const MAX_DEPTH: usize = 16;
 Examples:
   bndlr referrers localhost:5000/demo:v1
   bndlr referrers localhost:5000/demo:v1 --tree
-  bndlr referrers localhost:5000/demo:v1 --artifact-type application/vnd.example.report")]
+  bndlr referrers localhost:5000/demo:v1 --artifact-type text/x-report")]
 pub(super) struct Referrers {
     /// What is referred to
     #[arg(value_name = "REFERENCE")]
