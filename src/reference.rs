@@ -193,6 +193,15 @@ impl Tag {
         Self("latest".to_owned())
     }
 
+    /// The tag under which clients list the referrers of `subject` where the registry does not (distribution-spec v1.1.1,
+    /// "Referrers Tag Schema").
+    #[must_use]
+    pub fn of_referrers(subject: Digest) -> Self {
+        let mut hex = subject.hex();
+        hex.truncate(64);
+        Self(format!("{}-{hex}", subject.algorithm()))
+    }
+
     /// The tag as it stands in a path.
     #[must_use]
     pub fn as_str(&self) -> &str {

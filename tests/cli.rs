@@ -320,7 +320,7 @@ fn one_processor_packs_what_all_do() {
 #[test]
 fn help_fits_on_a_terminal_and_shows_how_each_command_is_used() {
     let desk = Desk::new();
-    let registry = ["inspect", "resolve", "login", "logout", "token"];
+    let registry = ["inspect", "resolve", "login", "logout", "token", "copy", "attach", "referrers"];
     for command in ["", "push", "pull", "build", "ls", "serve", "gc", "version"].into_iter().chain(registry) {
         for flag in ["-h", "--help"] {
             let help = desk.run(&format!("{command} {flag}")).ok();

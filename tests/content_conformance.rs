@@ -5,12 +5,12 @@ mod sample;
 use bndlr::content::{Error, ErrorKind, Memory, Open, OpenRange, Reader, Source, Target, read_manifest};
 use bndlr::digest::{Algorithm, Digest};
 use bndlr::layout::{Archive, ArchiveWriter, Directory};
-use bndlr::manifest::{Descriptor, media_type};
+use bndlr::manifest::{Descriptor, RawManifest, media_type};
 use bndlr::reference::Identifier;
 use bndlr::remote::{Client, ClientOptions, RemoteRepository};
 use bndlr::server::{self, Registry, Running, Server};
 use bytes::Bytes;
-use sample::{Content, blob, image_index, kind, large, push_blobs, read, tag};
+use sample::{Content, blob, image_index, kind, large, push_blobs, read, referrer_of, tag};
 use tempfile::TempDir;
 
 /// A source that must not be asked.
@@ -40,6 +40,9 @@ async fn conforms<T: Target, G>(fresh: impl AsyncFn() -> (T, G)) {
     moves_tags(&target).await;
     let (target, _guard) = fresh().await;
     keeps_image_indexes(&target).await;
+    let (target, _guard) = fresh().await;
+    let about = push_referrers(&target).await;
+    lists_referrers(&target, &about).await;
 }
 
 async fn knows_nothing_at_first(target: &dyn Target) {
@@ -158,6 +161,43 @@ async fn keeps_image_indexes(target: &dyn Target) {
     assert!(target.exists(&image.descriptor()).await.unwrap(), "what an image index names is there");
 }
 
+/// An image that is not there, and manifests that refer to it: one of them is named by an image index, and one refers to
+/// another.
+struct About {
+    subject: RawManifest,
+    referrers: [RawManifest; 3],
+    second: RawManifest,
+}
+
+async fn push_referrers(target: &dyn Target) -> About {
+    let subject = push_blobs(target, &[b"what others refer to"]).await;
+    let referrers = [("a/a", "one"), ("a/b", "two"), ("a/b", "three")];
+    let referrers = referrers.map(|(kind, words)| referrer_of(&subject, kind, words));
+    for referrer in &referrers {
+        target.push(&referrer.descriptor(), referrer).await.unwrap();
+    }
+    target.push(&referrers[0].descriptor(), &referrers[0]).await.unwrap();
+    target.tag(&referrers[1], &tag("signature")).await.unwrap();
+    target.tag(&image_index(&[&referrers[2]]), &tag("index")).await.unwrap();
+    let second = referrer_of(&referrers[0], "a/a", "about one");
+    target.push(&second.descriptor(), &second).await.unwrap();
+    About { subject, referrers, second }
+}
+
+async fn lists_referrers(source: &dyn Source, about: &About) {
+    let sorted = |mut referrers: Vec<Descriptor>| {
+        referrers.sort_unstable_by_key(|referrer| referrer.digest);
+        referrers
+    };
+    let list = async |of: &RawManifest, kind| sorted(source.referrers(of.digest(), kind).await.unwrap());
+    let all = about.referrers.each_ref().map(RawManifest::referrer);
+    assert_eq!(list(&about.subject, None).await, sorted(all.to_vec()), "with artifact types and annotations");
+    assert_eq!(list(&about.subject, Some("a/b")).await, sorted(all[1..].to_vec()));
+    assert_eq!(list(&about.subject, Some("a/c")).await, []);
+    assert_eq!(list(&about.referrers[0], None).await, [about.second.referrer()], "what refers to a referrer");
+    assert_eq!(list(&about.second, None).await, []);
+}
+
 /// Holds what has content to the contract of [`OpenRange`]. `source` has been given [`large`].
 async fn reads_ranges(source: &dyn OpenRange) {
     let content = large();
@@ -232,11 +272,13 @@ async fn what_was_pushed_to_an_archive_is_read_back() {
     keeps_blobs(&writer).await;
     keeps_large_blobs_and_other_algorithms(&writer).await;
     keeps_image_indexes(&writer).await;
+    let about = push_referrers(&writer).await;
     let image = push_blobs(&writer, &[b"tagged"]).await;
     writer.tag(&image, &tag("v1")).await.unwrap();
     writer.finish().await.unwrap();
 
     let archive = Archive::at(&path).await.unwrap();
+    lists_referrers(&archive, &about).await;
     assert_eq!(archive.manifest(&tag("v1").into()).await.unwrap(), image);
     assert_eq!(archive.resolve(&image.digest().into()).await.unwrap(), image.descriptor());
     for content in [b"some content".as_slice(), b"", b"tagged", b"{}"] {

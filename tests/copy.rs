@@ -10,7 +10,7 @@ use bndlr::digest::Digest;
 use bndlr::layout::{Archive, ArchiveWriter, Directory};
 use bndlr::manifest::{Descriptor, RawManifest, media_type};
 use bndlr::reference::{Identifier, Tag};
-use sample::{blob, copy_all, image_index, kind, push_blobs, read, tag};
+use sample::{blob, copy_all, image_index, kind, push_blobs, read, referrer_of, tag};
 use tempfile::TempDir;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,15 +62,15 @@ impl Target for Recording {
         self.memory.exists(descriptor).await
     }
 
-    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error> {
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, Error> {
         // Others get their turn here, as they do while bytes are on their way.
         tokio::task::yield_now().await;
         if self.refused == Some(descriptor.digest) {
             return Err(Error::new(ErrorKind::Remote, "refused"));
         }
-        self.memory.push(descriptor, from).await?;
+        let outcome = self.memory.push(descriptor, from).await?;
         self.record(Event::Pushed(descriptor.digest));
-        Ok(())
+        Ok(outcome)
     }
 
     async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error> {
@@ -216,7 +216,7 @@ async fn observers_see_every_byte_and_every_blob() {
     let (here, content) = blob(b"here already");
     target.push(&here, &content).await.unwrap();
     let observer = Arc::new(Counting::default());
-    let options = CopyOptions { observer: observer.clone(), concurrency: 1 };
+    let options = CopyOptions { observer: observer.clone(), concurrency: 1, ..CopyOptions::default() };
     copy(&source, &manifest.digest().into(), &target, &[], &options).await.unwrap();
 
     let sent = [(Digest::sha256(b"{}"), 2), (Digest::sha256(b"to be sent"), 10)];
@@ -252,4 +252,117 @@ async fn layouts_pass_on_bit_for_bit_what_they_were_given() {
     }
     let layer = Descriptor::of(media_type::OCI_LAYER, b"shared");
     assert_eq!(read(&end, &layer).await.unwrap(), b"shared".as_slice());
+}
+
+/// How to copy with all that refers to what is copied.
+fn with_referrers() -> CopyOptions {
+    CopyOptions { referrers: true, ..CopyOptions::default() }
+}
+
+async fn push_manifest(target: &dyn Target, manifest: &RawManifest) {
+    target.push(&manifest.descriptor(), manifest).await.unwrap();
+}
+
+#[tokio::test]
+async fn referrers_come_after_what_they_refer_to_and_before_the_tags() {
+    let (source, target) = (Memory::new(), Recording::default());
+    let (index, images) = index_of_two(&source).await;
+    let signature = referrer_of(&index, "a/signature", "");
+    let list = referrer_of(&images[1], "a/list", "of an image in the index");
+    let of_list = referrer_of(&list, "a/signature", "of that");
+    for referrer in [&signature, &list, &of_list] {
+        push_manifest(&source, referrer).await;
+    }
+    let (root, tags) = (index.digest().into(), [tag("v1")]);
+    let without = copy(&source, &root, &Memory::new(), &tags, &CopyOptions::default()).await.unwrap();
+    assert_eq!(without.referrers, [], "none unless they are asked for");
+
+    let copied = copy(&source, &root, &target, &tags, &with_referrers()).await.unwrap();
+    assert_eq!(copied.referrers.len(), 3);
+    assert!(copied.referrers.iter().all(|(_, outcome)| *outcome == Outcome::Uploaded));
+    let events = target.events();
+    for (subject, referrer) in [(&index, &signature), (&images[1], &list), (&list, &of_list)] {
+        assert!(position(&events, subject.digest()) < position(&events, referrer.digest()), "{events:?}");
+    }
+    assert_eq!(events.last(), Some(&Event::Tagged(tag("v1"))));
+    assert_eq!(target.memory.referrers(index.digest(), None).await.unwrap(), [signature.referrer()]);
+
+    let again = copy(&source, &root, &target, &tags, &with_referrers()).await.unwrap();
+    assert!(!again.changed && again.referrers.iter().all(|(_, outcome)| *outcome == Outcome::Exists));
+    assert_eq!(target.events(), []);
+    push_manifest(&source, &referrer_of(&images[0], "a/late", "")).await;
+    let late = copy(&source, &root, &target, &tags, &with_referrers()).await.unwrap();
+    assert!(late.changed, "what came after the image is copied after the image");
+    assert_eq!(target.events().len(), 1);
+}
+
+#[tokio::test]
+async fn an_image_and_an_index_that_refers_to_it_and_names_it_do_not_wait_for_each_other() {
+    let (source, target) = (Memory::new(), Memory::new());
+    let image = image(&source, &[b"a layer"]).await;
+    let mut circle = serde_json::to_value(image_index(&[&image]).manifest().successors().collect::<Vec<_>>()).unwrap();
+    circle = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": circle, "subject": image.descriptor(),
+    });
+    let circle = RawManifest::parse(media_type::OCI_INDEX, circle.to_string().into()).unwrap();
+    push_manifest(&source, &circle).await;
+    for root in [&image, &circle] {
+        copy(&source, &root.digest().into(), &target, &[tag("v1")], &with_referrers()).await.unwrap();
+    }
+    assert!(target.exists(&circle.descriptor()).await.unwrap());
+}
+
+/// A source with a list of referrers that is not true, or has no end.
+struct Listing<'a> {
+    memory: Memory,
+    list: &'a (dyn Fn(Digest) -> RawManifest + Sync),
+    /// Whether what is listed is there.
+    true_to_it: bool,
+}
+
+#[async_trait::async_trait]
+impl Open for Listing<'_> {
+    async fn open(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
+        self.memory.open(descriptor).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Listing<'_> {
+    async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, Error> {
+        self.memory.resolve(identifier).await
+    }
+
+    async fn referrers(&self, subject: Digest, _: Option<&str>) -> Result<Vec<Descriptor>, Error> {
+        let listed = (self.list)(subject);
+        if self.true_to_it {
+            push_manifest(&self.memory, &listed).await;
+        }
+        Ok(vec![listed.descriptor()])
+    }
+}
+
+#[tokio::test]
+async fn referrers_that_refer_to_each_other_without_end_are_refused() {
+    let memory = Memory::new();
+    let image = image(&memory, &[b"a layer"]).await;
+    let list = |of: Digest| referrer_of(&image, "a/b", &format!("about {of}"));
+    let source = Listing { memory, list: &list, true_to_it: true };
+    let copied = copy(&source, &image.digest().into(), &Memory::new(), &[], &with_referrers()).await;
+    assert_eq!(kind(copied), ErrorKind::Content);
+}
+
+#[tokio::test]
+async fn a_referrer_that_is_listed_and_gone_is_left_out_and_one_that_is_not_whole_is_an_error() {
+    let memory = Memory::new();
+    let image = image(&memory, &[b"a layer"]).await;
+    let gone = |_| referrer_of(&image, "a/b", "gone");
+    let source = Listing { memory, list: &gone, true_to_it: false };
+    copy(&source, &image.digest().into(), &Memory::new(), &[], &with_referrers()).await.unwrap();
+
+    let broken = push_blobs(&Memory::new(), &[b"missing"]).await;
+    let list = |_| broken.clone();
+    let source = Listing { list: &list, true_to_it: true, ..source };
+    let copied = copy(&source, &image.digest().into(), &Memory::new(), &[], &with_referrers()).await;
+    assert_eq!(kind(copied), ErrorKind::NotFound);
 }

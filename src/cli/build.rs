@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::connect::Connection;
-use super::deliver::{Destination, deliver_all};
+use super::connect::{Connection, subject};
+use super::deliver::{Delivery, Destination};
 use super::error::Error;
 use super::location::Location;
 use super::options::PackArgs;
@@ -41,8 +41,10 @@ impl Build {
             connection.repository(&reference.repository)?;
         }
         let destinations = Destination::group(&locations, &self.pack.tags);
-        let bundle = self.pack.pack(output).await?;
-        deliver_all(&bundle, &destinations, &connection, 1, output).await?;
+        let subject = subject(self.pack.subject()?.as_ref(), &connection).await?;
+        let bundle = self.pack.pack(subject, output).await?;
+        let delivery = Delivery { concurrency: 1, ..Delivery::of(&bundle, bundle.raw_manifest(), &connection) };
+        delivery.to(&destinations, output).await?;
         let digest = bundle.raw_manifest().digest().to_string();
         if let Some(path) = &self.digest_file {
             write_digest(path, &digest)?;

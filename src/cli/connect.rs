@@ -172,6 +172,13 @@ pub(super) struct Opened {
     identifier: Identifier,
 }
 
+/// What describes the manifest at `location`, if there is one: with nothing more than names it, as a subject has it.
+pub(super) async fn subject(location: Option<&Location>, connection: &Connection) -> Result<Option<Descriptor>, Error> {
+    let Some(location) = location else { return Ok(None) };
+    let found = open(location, connection).await?.resolve().await?;
+    Ok(Some(Descriptor::new(found.media_type, found.digest, found.size)))
+}
+
 /// Opens a location for reading.
 pub(super) async fn open(location: &Location, connection: &Connection) -> Result<Opened, Error> {
     let identifier = location.identifier();

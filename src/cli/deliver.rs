@@ -1,23 +1,23 @@
-//! Taking a bundle to where it should be: the common part of `push` and `build`.
+//! Taking an image to where it should be: the common part of `push`, `build`, `copy` and `attach`.
 
 use std::sync::Arc;
 
 use super::connect::Connection;
 use super::error::{Error, Exit};
 use super::location::Location;
-use super::output::Output;
+use super::output::{Output, count};
 use super::progress::Progress;
-use crate::content::{Copied, CopyOptions, Target, copy};
+use crate::content::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Source, Target, copy};
 use crate::digest::Digest;
 use crate::layout::{ArchiveWriter, Directory};
-use crate::pack::Bundle;
+use crate::manifest::RawManifest;
 use crate::reference::Tag;
 
-/// A repository, image layout or archive, and the tags that a bundle gets there.
+/// A repository, image layout or archive, and the tags that an image gets there.
 pub(super) struct Destination {
     location: Location,
     pub(super) tags: Vec<Tag>,
-    /// Digests that the bundle must have.
+    /// Digests that the image must have.
     expected: Vec<Digest>,
 }
 
@@ -43,6 +43,11 @@ impl Destination {
         destinations
     }
 
+    /// Where this location is, for something that gets no tag there.
+    pub(super) fn untagged(location: &Location) -> Self {
+        Self { location: location.clone(), tags: Vec::new(), expected: Vec::new() }
+    }
+
     /// Where it is, without tags.
     pub(super) fn place(&self) -> String {
         self.location.place()
@@ -55,66 +60,80 @@ impl Destination {
             tags => tags.iter().map(|tag| format!("{}:{tag}", self.place())).collect(),
         }
     }
-
-    /// Copies `bundle` there.
-    pub(super) async fn deliver(
-        &self,
-        bundle: &Bundle,
-        connection: &Connection,
-        options: &CopyOptions,
-    ) -> Result<Copied, Error> {
-        match &self.location {
-            Location::Registry(reference) => {
-                let repository = connection.repository(&reference.repository)?;
-                self.copy(bundle, &repository, options).await
-            }
-            Location::Layout(path, _) => self.copy(bundle, &Directory::create(path).await?, options).await,
-            Location::Archive(path, _) => {
-                let archive = ArchiveWriter::create(path).await?;
-                let copied = self.copy(bundle, &archive, options).await?;
-                archive.finish().await?;
-                Ok(copied)
-            }
-        }
-    }
-
-    async fn copy(&self, bundle: &Bundle, target: &dyn Target, options: &CopyOptions) -> Result<Copied, Error> {
-        let digest = bundle.raw_manifest().digest();
-        Ok(copy(bundle, &digest.into(), target, &self.tags, options).await?)
-    }
 }
 
-/// Copies `bundle` to each destination, one after the other, and says how it goes.
-pub(super) async fn deliver_all(
-    bundle: &Bundle,
-    destinations: &[Destination],
-    connection: &Connection,
-    concurrency: usize,
-    output: &Output,
-) -> Result<Vec<Copied>, Error> {
-    let digest = bundle.raw_manifest().digest();
-    // Before the first, so that either all are right or nothing has been sent.
-    for &expected in destinations.iter().flat_map(|destination| &destination.expected) {
-        if expected != digest {
-            return Err(Error::new(Exit::Conflict, format!("the bundle has digest {digest}, expected {expected}")));
-        }
+/// An image, and how it is taken somewhere.
+pub(super) struct Delivery<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) manifest: &'a RawManifest,
+    pub(super) connection: &'a Connection,
+    /// How many blobs are under way at once.
+    pub(super) concurrency: usize,
+    /// Whether what refers to the image goes with it.
+    pub(super) referrers: bool,
+}
+
+impl<'a> Delivery<'a> {
+    /// The image of `source` that has this manifest, alone.
+    pub(super) fn of(source: &'a dyn Source, manifest: &'a RawManifest, connection: &'a Connection) -> Self {
+        Self { source, manifest, connection, concurrency: DEFAULT_CONCURRENCY, referrers: false }
     }
-    let mut done = Vec::new();
-    for destination in destinations {
+
+    /// Copies the image to each destination, one after the other, and says how it goes.
+    pub(super) async fn to(&self, destinations: &[Destination], output: &Output) -> Result<Vec<Copied>, Error> {
+        let digest = self.manifest.digest();
+        // Before the first, so that either all are right or nothing has been sent.
+        for &expected in destinations.iter().flat_map(|destination| &destination.expected) {
+            if expected != digest {
+                return Err(Error::new(Exit::Conflict, format!("the image has digest {digest}, expected {expected}")));
+            }
+        }
+        let mut done = Vec::new();
+        for destination in destinations {
+            done.push(self.to_one(destination, output).await?);
+        }
+        Ok(done)
+    }
+
+    async fn to_one(&self, destination: &Destination, output: &Output) -> Result<Copied, Error> {
         let names = destination.names();
         let [begins, goes_on, ended] = match destination.location {
             Location::Registry(_) => ["Pushing to", "Uploading", "Pushed"],
             Location::Layout(..) | Location::Archive(..) => ["Writing to", "Writing", "Wrote"],
         };
         output.say(format!("{begins} {}", names[0]));
-        let options = CopyOptions { concurrency, observer: Arc::new(Progress::new(output, goes_on)) };
-        let delivered = destination.deliver(bundle, connection, &options).await;
+        let observer = Arc::new(Progress::new(output, goes_on));
+        let options = CopyOptions { concurrency: self.concurrency, referrers: self.referrers, observer };
+        let delivered = self.deliver(destination, &options).await;
         let copied = delivered.map_err(|error| error.about(&destination.location))?;
+        if self.referrers {
+            output.say(format!("{} with it", count(copied.referrers.len(), "referrer")));
+        }
         let ended = if copied.changed { ended } else { "Unchanged" };
         for name in names {
-            output.say(format!("{ended} {name} with digest {digest}"));
+            output.say(format!("{ended} {name} with digest {}", self.manifest.digest()));
         }
-        done.push(copied);
+        Ok(copied)
     }
-    Ok(done)
+
+    async fn deliver(&self, destination: &Destination, options: &CopyOptions) -> Result<Copied, Error> {
+        let tags = &destination.tags;
+        match &destination.location {
+            Location::Registry(reference) => {
+                let repository = self.connection.repository(&reference.repository)?;
+                self.copy(&repository, tags, options).await
+            }
+            Location::Layout(path, _) => self.copy(&Directory::create(path).await?, tags, options).await,
+            Location::Archive(path, _) => {
+                let archive = ArchiveWriter::create(path).await?;
+                let copied = self.copy(&archive, tags, options).await?;
+                archive.finish().await?;
+                Ok(copied)
+            }
+        }
+    }
+
+    async fn copy(&self, target: &dyn Target, tags: &[Tag], options: &CopyOptions) -> Result<Copied, Error> {
+        Ok(copy(self.source, &self.manifest.digest().into(), target, tags, options).await?)
+    }
 }

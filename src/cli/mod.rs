@@ -4,11 +4,13 @@
 //! need. Everything that is said to a person is said here.
 
 mod ask;
+mod attach;
 mod blob;
 mod boater;
 mod build;
 mod catalog;
 mod connect;
+mod copy;
 mod deliver;
 mod duration;
 mod error;
@@ -26,6 +28,7 @@ mod output;
 mod progress;
 mod pull;
 mod push;
+mod referrers;
 mod resolve;
 mod serve;
 mod storage;
@@ -105,6 +108,9 @@ enum Command {
     Push(push::Push),
     Pull(pull::Pull),
     Build(build::Build),
+    Copy(copy::CopyCommand),
+    Attach(attach::Attach),
+    Referrers(referrers::Referrers),
     Ls(list::List),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
@@ -143,6 +149,9 @@ impl Command {
             Self::Push(push) => push.run(output).await,
             Self::Pull(pull) => pull.run(output).await,
             Self::Build(build) => build.run(output).await,
+            Self::Copy(copy) => copy.run(output).await,
+            Self::Attach(attach) => attach.run(output).await,
+            Self::Referrers(referrers) => referrers.run(output).await,
             Self::Ls(list) => list.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,

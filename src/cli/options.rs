@@ -8,7 +8,7 @@ use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count, size};
 use super::progress;
-use crate::manifest::Platform;
+use crate::manifest::{Descriptor, Platform};
 use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Symlinks, Tree};
 use crate::reference::Tag;
 use crate::unpack::Limits;
@@ -58,6 +58,12 @@ pub(super) struct PackArgs {
     /// What the image says that it runs on
     #[arg(long, default_value = "linux/amd64", value_name = "OS/ARCH[/VARIANT]", help_heading = "Image")]
     platform: Platform,
+    /// What kind of artifact it is, as a media type
+    #[arg(long, value_name = "TYPE", value_parser = media_type, help_heading = "Image")]
+    artifact_type: Option<String>,
+    /// What it refers to, as a signature does to an image: it is then listed among the referrers of that
+    #[arg(long, value_name = "REFERENCE", help_heading = "Image")]
+    subject: Option<String>,
     /// Which manifest the image has: OCI's, or Docker's schema 2
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Image")]
     image_format: ImageFormatArg,
@@ -84,17 +90,36 @@ enum ImageFormatArg {
 }
 
 /// `KEY=VALUE`, split at the first `=`.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
     }
 }
 
+/// `type/subtype` (RFC 6838, section 4.2).
+pub(super) fn media_type(text: &str) -> Result<String, String> {
+    let is_name = |name: &str| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.len() <= 127
+            && name.bytes().all(is_allowed)
+    };
+    match text.split_once('/') {
+        Some((kind, subtype)) if is_name(kind) && is_name(subtype) => Ok(text.to_owned()),
+        _ => Err("expected a media type, such as application/vnd.example.report+json".to_owned()),
+    }
+}
+
 impl PackArgs {
-    /// Finds, says and packs what goes in.
-    pub(super) async fn pack(&self, output: &Output) -> Result<Bundle, Error> {
-        let (selection, options) = (self.selection(), self.options()?);
+    /// Where the subject is, if there is one.
+    pub(super) fn subject(&self) -> Result<Option<Location>, Error> {
+        self.subject.as_deref().map(Location::parse).transpose()
+    }
+
+    /// Finds, says and packs what goes in, about `subject`.
+    pub(super) async fn pack(&self, subject: Option<Descriptor>, output: &Output) -> Result<Bundle, Error> {
+        let (selection, options) = (self.selection(), self.options(subject)?);
         if self.image_format == ImageFormatArg::Docker && !self.annotations.is_empty() {
             return Err(Error::usage("-a annotates an OCI manifest, and schema 2 has no annotations")
                 .hint("use -l for labels, or leave out --image-format docker"));
@@ -116,7 +141,7 @@ impl PackArgs {
         Selection { exclude: self.exclude.clone(), include_vcs: self.include_vcs, symlinks }
     }
 
-    fn options(&self) -> Result<PackOptions, Error> {
+    fn options(&self, subject: Option<Descriptor>) -> Result<PackOptions, Error> {
         let format = match self.image_format {
             ImageFormatArg::Oci => ImageFormat::Oci,
             ImageFormatArg::Docker => ImageFormat::Docker,
@@ -125,6 +150,8 @@ impl PackArgs {
             format,
             platform: self.platform.clone(),
             annotations: self.annotations.iter().cloned().collect(),
+            artifact_type: self.artifact_type.clone(),
+            subject,
             labels: self.labels.iter().cloned().collect(),
             created: source_date_epoch()?,
         };

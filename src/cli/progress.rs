@@ -62,6 +62,7 @@ impl Observer for Progress {
         let verb = match outcome {
             Outcome::Exists => "Exists",
             Outcome::Uploaded => self.verb,
+            Outcome::Mounted => "Mounted",
         };
         self.say(&format!("{verb} {} {}", name(descriptor), size(descriptor.size)));
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::connect::RegistryArgs;
-use super::deliver::{Destination, deliver_all};
+use super::connect::{RegistryArgs, subject};
+use super::deliver::{Delivery, Destination};
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::options::PackArgs;
@@ -24,7 +24,8 @@ Examples:
   bndlr push ./manifests localhost:5000/demo:v1
   bndlr push ./manifests ghcr.io/team/app:v1.2.3 -t v1,latest
   bndlr push ./policies localhost:5000/policies:v1 --exclude '*_test.rego'
-  bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt")]
+  bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt
+  bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1")]
 pub(super) struct Push {
     #[command(flatten)]
     pack: PackArgs,
@@ -41,10 +42,17 @@ pub(super) struct Push {
 impl Push {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         let locations = self.references.iter().map(|text| Location::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let connection = self.registry.connect(&locations)?;
+        let about = self.pack.subject()?;
+        let named: Vec<_> = locations.iter().chain(&about).cloned().collect();
+        let connection = self.registry.connect(&named)?;
         let destinations = Destination::group(&locations, &self.pack.tags);
-        let bundle = self.pack.pack(output).await?;
-        let copies = deliver_all(&bundle, &destinations, &connection, self.registry.concurrency(), output).await?;
+        let subject = subject(about.as_ref(), &connection).await?;
+        let bundle = self.pack.pack(subject, output).await?;
+        let delivery = Delivery {
+            concurrency: self.registry.concurrency(),
+            ..Delivery::of(&bundle, bundle.raw_manifest(), &connection)
+        };
+        let copies = delivery.to(&destinations, output).await?;
         let digest = bundle.raw_manifest().digest();
         if let Some(path) = &self.digest_file {
             write_digest(path, &digest.to_string())?;

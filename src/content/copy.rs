@@ -1,24 +1,28 @@
-//! Copying: blobs before manifests, manifests before tags, each blob once.
+//! Copying: blobs before manifests, manifests before what refers to them, all that before tags; each of them once.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, TryStreamExt};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
+use super::each::Each;
 use super::{Error, ErrorKind, Open, Reader, Source, Target, read_manifest};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, RawManifest, media_type};
-use crate::reference::{Identifier, Tag};
+use crate::reference::{Identifier, Repository, Tag};
+use crate::text::excerpt;
 
 /// How many blobs are under way at once, unless said otherwise.
 pub const DEFAULT_CONCURRENCY: usize = 5;
 
-/// How deep image indexes may be nested.
+/// How deep image indexes may be nested, and how long a chain of referrers may be.
 const MAX_DEPTH: usize = 8;
+
+/// How many manifests one copy takes along.
+const MAX_MANIFESTS: usize = 100_000;
 
 /// What became of some content at the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub enum Outcome {
     Exists,
     /// It was sent.
     Uploaded,
+    /// It was in another repository of the same registry, and is used from there.
+    Mounted,
 }
 
 impl fmt::Display for Outcome {
@@ -34,6 +40,7 @@ impl fmt::Display for Outcome {
         f.write_str(match self {
             Self::Exists => "exists",
             Self::Uploaded => "uploaded",
+            Self::Mounted => "mounted",
         })
     }
 }
@@ -55,13 +62,15 @@ impl Observer for () {}
 pub struct CopyOptions {
     /// How many blobs may be under way at once; at least one is.
     pub concurrency: usize,
+    /// Whether what refers to a manifest is copied, too, and what refers to that.
+    pub referrers: bool,
     /// Who sees how it goes on.
     pub observer: Arc<dyn Observer>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { concurrency: DEFAULT_CONCURRENCY, observer: Arc::new(()) }
+        Self { concurrency: DEFAULT_CONCURRENCY, referrers: false, observer: Arc::new(()) }
     }
 }
 
@@ -72,7 +81,9 @@ pub struct Copied {
     pub manifest: RawManifest,
     /// Every blob that it needs, each once, in the order of the manifest where it is a single image.
     pub blobs: Vec<(Descriptor, Outcome)>,
-    /// Whether the target's manifest or one of its tags is another than before.
+    /// The manifests that were copied because they refer to another one.
+    pub referrers: Vec<(Descriptor, Outcome)>,
+    /// Whether the target's manifest, one of its tags or a referrer is another than before.
     pub changed: bool,
 }
 
@@ -86,7 +97,25 @@ impl Copied {
 
 /// Copies what `identifier` picks in `source`, with everything that it needs, to `target`, and lets `tags` point to it.
 ///
-/// What is at the target is not sent again. Nothing points to a manifest before all that it needs is there.
+/// What is at the target is not sent again. Nothing points to a manifest before all that it needs is there, and no tag
+/// before the referrers are.
+///
+/// ```no_run
+/// # async fn mirror() -> Result<(), Box<dyn std::error::Error>> {
+/// use bndlr::content::{CopyOptions, copy};
+/// use bndlr::layout::Directory;
+/// use bndlr::reference::Tag;
+/// use bndlr::remote::{Client, ClientOptions};
+///
+/// let source = Client::new(ClientOptions::default())?.repository(&"ghcr.io/team/app".parse()?)?;
+/// let target = Directory::create("mirror").await?;
+/// let tag: Tag = "v1".parse()?;
+/// let options = CopyOptions { referrers: true, ..CopyOptions::default() };
+/// let copied = copy(&source, &tag.clone().into(), &target, &[tag], &options).await?;
+/// println!("{} with {} referrers", copied.manifest.digest(), copied.referrers.len());
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// Whatever either end fails with. What was sent until then stays, for the next try.
@@ -103,31 +132,41 @@ pub async fn copy(
         source,
         target,
         observer: &options.observer,
+        with_referrers: options.referrers,
         concurrency,
         permits: Semaphore::new(concurrency),
-        blobs: Mutex::default(),
+        blobs: Each::default(),
+        manifests: Each::default(),
+        referrers: Each::default(),
     };
     // Whether the manifest is there is asked while the blobs are under way: it costs no round trip of its own.
     let ((), missing) = futures::try_join!(copying.successors(&manifest, 0), copying.missing(&manifest, tags))?;
-    copying.publish(&manifest, &missing).await?;
-    let blobs = copying.outcomes();
-    Ok(Copied { manifest, blobs, changed: missing.any() })
+    if missing.manifest {
+        target.push(&manifest.descriptor(), &manifest).await?;
+    }
+    if options.referrers {
+        copying.all_referrers(manifest.digest()).await?;
+    }
+    for tag in &missing.tags {
+        target.tag(&manifest, tag).await?;
+    }
+    let (blobs, referrers) = (copying.blobs.outcomes(), copying.referrers.outcomes());
+    let changed = missing.any() || referrers.iter().any(|(_, outcome)| *outcome != Outcome::Exists);
+    Ok(Copied { manifest, blobs, referrers, changed })
 }
 
 struct Copying<'a> {
     source: &'a dyn Source,
     target: &'a dyn Target,
     observer: &'a Arc<dyn Observer>,
+    with_referrers: bool,
     concurrency: usize,
     permits: Semaphore,
-    blobs: Mutex<Blobs>,
-}
-
-/// Blobs in the order in which they were met, and what became of each: who meets one again waits for the first.
-#[derive(Default)]
-struct Blobs {
-    order: Vec<Descriptor>,
-    outcomes: HashMap<Digest, Arc<OnceCell<Outcome>>>,
+    blobs: Each,
+    /// All manifests but the one that was asked for.
+    manifests: Each,
+    /// Those of them that refer to another one.
+    referrers: Each,
 }
 
 /// What has still to be done for a manifest once all that it needs is there.
@@ -150,9 +189,9 @@ impl Copying<'_> {
             stream::iter(manifest.manifest().successors().map(Ok))
                 .try_for_each_concurrent(self.concurrency, |descriptor| async move {
                     if is_index && media_type::is_manifest(&descriptor.media_type) {
-                        self.child(descriptor, depth + 1).await
+                        self.manifest(descriptor, depth + 1).await.map(|_| ())
                     } else {
-                        self.blob(descriptor).await
+                        self.blobs.once(descriptor, || self.blob(descriptor)).await.map(|_| ())
                     }
                 })
                 .await
@@ -160,78 +199,110 @@ impl Copying<'_> {
         .boxed()
     }
 
-    /// Copies a manifest that an image index names. One that is at the target is there with all that it needs.
-    async fn child(&self, descriptor: &Descriptor, depth: usize) -> Result<(), Error> {
+    /// Copies a manifest that another one names or that refers to another one, unless that is done or under way.
+    async fn manifest(&self, descriptor: &Descriptor, depth: usize) -> Result<Outcome, Error> {
+        let too_much = |what: String| Error::new(ErrorKind::Content, what);
         if depth > MAX_DEPTH {
-            let message = format!("image indexes are nested more than {MAX_DEPTH} deep, down to {}", descriptor.digest);
-            return Err(Error::new(ErrorKind::Content, message));
+            let digest = descriptor.digest;
+            return Err(too_much(format!("image indexes are nested more than {MAX_DEPTH} deep, down to {digest}")));
         }
-        if self.target.exists(descriptor).await? {
-            return Ok(());
+        if self.manifests.len() > MAX_MANIFESTS {
+            return Err(too_much(format!("there are more than {MAX_MANIFESTS} manifests to copy")));
+        }
+        self.manifests.once(descriptor, || self.whole_manifest(descriptor, depth)).await
+    }
+
+    /// Copies a manifest and what it needs. One that is at the target is there with all that; what refers to the manifests
+    /// that it names may be missing.
+    async fn whole_manifest(&self, descriptor: &Descriptor, depth: usize) -> Result<Outcome, Error> {
+        let exists = self.target.exists(descriptor).await?;
+        if exists && !(self.with_referrers && media_type::is_index(&descriptor.media_type)) {
+            return Ok(Outcome::Exists);
         }
         let manifest = read_manifest(self.source, descriptor).await?;
         self.successors(&manifest, depth).await?;
-        self.target.push(descriptor, &manifest).await
+        if exists { Ok(Outcome::Exists) } else { self.target.push(descriptor, &manifest).await }
     }
 
-    /// Copies a blob, unless it is there or another task has it in hand.
-    async fn blob(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        let cell = {
-            let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-            if !blobs.outcomes.contains_key(&descriptor.digest) {
-                blobs.order.push(descriptor.clone());
-            }
-            Arc::clone(blobs.outcomes.entry(descriptor.digest).or_default())
-        };
-        cell.get_or_try_init(|| self.transfer(descriptor)).await.map(|_| ())
-    }
-
-    async fn transfer(&self, descriptor: &Descriptor) -> Result<Outcome, Error> {
+    /// Copies a blob, unless it is there.
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Outcome, Error> {
         let _permit = self.permits.acquire().await.map_err(|error| Error::new(ErrorKind::Local, error))?;
         let outcome = if self.target.exists(descriptor).await? {
             Outcome::Exists
         } else {
-            self.target.push(descriptor, &Observed { source: self.source, observer: self.observer }).await?;
-            Outcome::Uploaded
+            self.target.push(descriptor, &Observed { source: self.source, observer: self.observer }).await?
         };
         self.observer.finished(descriptor, outcome);
         Ok(outcome)
     }
 
-    /// Which of `tags` do not point to `manifest`, or, where there are none, whether it is missing itself.
-    async fn missing(&self, manifest: &RawManifest, tags: &[Tag]) -> Result<Missing, Error> {
-        if tags.is_empty() {
-            return Ok(Missing { manifest: !self.target.exists(&manifest.descriptor()).await?, tags: Vec::new() });
+    /// Copies what refers to `root`, or to any other manifest that was copied, and so on. Only when all that was met is
+    /// there is it asked what refers to that: an image and an image index that refers to it and names it, too, would
+    /// otherwise wait for each other.
+    async fn all_referrers(&self, root: Digest) -> Result<(), Error> {
+        let (mut subjects, mut known) = (vec![root], 0);
+        for _ in 0..=MAX_DEPTH {
+            subjects.extend(self.manifests.after(known));
+            known = self.manifests.len();
+            if subjects.is_empty() {
+                return Ok(());
+            }
+            stream::iter(subjects.drain(..).map(Ok))
+                .try_for_each_concurrent(self.concurrency, |subject| self.referrers_to(subject))
+                .await?;
         }
-        let mut missing = Vec::new();
+        let message = format!("manifests that refer to {root} are referred to in turn, more than {MAX_DEPTH} times");
+        Err(Error::new(ErrorKind::Content, message))
+    }
+
+    async fn referrers_to(&self, subject: Digest) -> Result<(), Error> {
+        let found = self.source.referrers(subject, None).await?;
+        stream::iter(found.iter().map(Ok))
+            .try_for_each_concurrent(self.concurrency, |referrer| self.referrer(referrer))
+            .await
+    }
+
+    /// Copies a manifest that is said to refer to another. In a list that clients keep, it may stand after it is gone.
+    async fn referrer(&self, listed: &Descriptor) -> Result<(), Error> {
+        let referrer = Descriptor::new(&listed.media_type, listed.digest, listed.size);
+        if !media_type::is_manifest(&referrer.media_type) {
+            let (digest, kind) = (referrer.digest, excerpt(&referrer.media_type));
+            let message = format!("referrer {digest} is no manifest of a kind that can be copied ({kind})");
+            return Err(Error::new(ErrorKind::Content, message));
+        }
+        let copied = self.referrers.once(&referrer, || self.manifest(&referrer, 1)).await;
+        match copied {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_gone(referrer.digest).await? => Ok(()),
+            copied => copied.map(|_| ()),
+        }
+    }
+
+    async fn is_gone(&self, digest: Digest) -> Result<bool, Error> {
+        match self.source.resolve(&digest.into()).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Which of `tags` do not point to `manifest`; and, where there are none or something else is to refer to it, whether
+    /// it is missing itself.
+    async fn missing(&self, manifest: &RawManifest, tags: &[Tag]) -> Result<Missing, Error> {
+        let by_digest = tags.is_empty() || self.with_referrers;
+        let missing = by_digest && !self.target.exists(&manifest.descriptor()).await?;
+        let mut untagged = Vec::new();
         for tag in tags {
             match self.target.resolve(&Identifier::Tag(tag.clone())).await {
                 Ok(found) if found.digest == manifest.digest() => {}
-                Ok(_) => missing.push(tag.clone()),
+                Ok(_) => untagged.push(tag.clone()),
                 // Some registries deny a look at what is not there; whether it may be made, the push will show.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
-                    missing.push(tag.clone());
+                    untagged.push(tag.clone());
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Missing { manifest: false, tags: missing })
-    }
-
-    async fn publish(&self, manifest: &RawManifest, missing: &Missing) -> Result<(), Error> {
-        if missing.manifest {
-            self.target.push(&manifest.descriptor(), manifest).await?;
-        }
-        for tag in &missing.tags {
-            self.target.tag(manifest, tag).await?;
-        }
-        Ok(())
-    }
-
-    fn outcomes(&self) -> Vec<(Descriptor, Outcome)> {
-        let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = |blob: &Descriptor| blobs.outcomes.get(&blob.digest)?.get().copied();
-        blobs.order.iter().filter_map(|blob| Some((blob.clone(), outcome(blob)?))).collect()
+        Ok(Missing { manifest: missing, tags: untagged })
     }
 }
 
@@ -248,5 +319,9 @@ impl Open for Observed<'_> {
         self.observer.started(descriptor);
         let (observer, descriptor) = (Arc::clone(self.observer), descriptor.clone());
         Ok(reader.inspect(move |chunk| observer.advanced(&descriptor, chunk.len() as u64)))
+    }
+
+    fn origin(&self) -> Option<&Repository> {
+        self.source.origin()
     }
 }

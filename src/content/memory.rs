@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Error, Open, OpenRange, Reader, Source, Target, check_range};
+use super::{Error, Open, OpenRange, Outcome, Reader, Source, Target, check_range};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, RawManifest};
 use crate::reference::{Identifier, Tag};
@@ -76,6 +76,20 @@ impl Source for Memory {
         let found = digest.and_then(|digest| state.manifests.get(digest));
         found.cloned().ok_or_else(|| Error::not_found(format!("manifest {identifier} is not in memory")))
     }
+
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
+        let state = self.state();
+        let mut found = Vec::new();
+        for (&digest, described) in &state.manifests {
+            let Some(bytes) = state.contents.get(&digest) else { continue };
+            let manifest = RawManifest::parse(&described.media_type, bytes.clone())?;
+            if manifest.manifest().subject().is_some_and(|of| of.digest == subject) {
+                found.push(Descriptor { digest, ..manifest.referrer() });
+            }
+        }
+        found.retain(|referrer| referrer.has_artifact_type(artifact_type));
+        Ok(found)
+    }
 }
 
 #[async_trait]
@@ -84,14 +98,14 @@ impl Target for Memory {
         Ok(self.state().contents.contains_key(&descriptor.digest))
     }
 
-    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error> {
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, Error> {
         let bytes = from.open(descriptor).await?.read_all().await?;
         if crate::manifest::media_type::is_manifest(&descriptor.media_type) {
             self.insert_manifest(descriptor.digest, &RawManifest::parse(&descriptor.media_type, bytes)?);
         } else {
             self.state().contents.insert(descriptor.digest, bytes);
         }
-        Ok(())
+        Ok(Outcome::Uploaded)
     }
 
     async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error> {

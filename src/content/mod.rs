@@ -5,6 +5,7 @@
 //! is left to `bundle` and `unpack`.
 
 mod copy;
+mod each;
 mod error;
 mod file;
 mod memory;
@@ -20,9 +21,9 @@ pub use file::{read_file, read_file_range};
 pub use memory::Memory;
 pub use reader::Reader;
 
-use crate::digest::Mismatch;
+use crate::digest::{Digest, Mismatch};
 use crate::manifest::{Descriptor, ImageConfig, ImageManifest, MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, RawManifest};
-use crate::reference::{Identifier, Tag};
+use crate::reference::{Identifier, Repository, Tag};
 
 /// What can be opened by its descriptor, as often as need be.
 #[async_trait]
@@ -33,6 +34,12 @@ pub trait Open: Send + Sync {
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such content.
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, Error>;
+
+    /// The repository that all of this content is in, if it is in one: a target in the same registry can take it from there
+    /// without its bytes being sent.
+    fn origin(&self) -> Option<&Repository> {
+        None
+    }
 }
 
 /// Content that can be found by tag or digest.
@@ -51,6 +58,16 @@ pub trait Source: Open {
     /// [`ErrorKind::NotFound`] when it picks nothing, [`ErrorKind::Content`] when what it picks is no manifest.
     async fn manifest(&self, identifier: &Identifier) -> Result<RawManifest, Error> {
         read_manifest(self, &self.resolve(identifier).await?).await
+    }
+
+    /// The manifests that have the one with this digest as their subject, each once: those of `artifact_type`, if one is
+    /// named. Each descriptor says artifact type and annotations, as [`RawManifest::referrer`] does. The subject need not
+    /// be there itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Content`] when the list, or a manifest that had to be looked at, is not what it should be.
+    async fn referrers(&self, _subject: Digest, _artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
+        Ok(Vec::new())
     }
 }
 
@@ -92,9 +109,10 @@ pub trait Target: Source {
     /// Whether the content that `descriptor` names is there.
     async fn exists(&self, descriptor: &Descriptor) -> Result<bool, Error>;
 
-    /// Stores the content that `descriptor` names, which `from` opens, as often as the target has to begin anew. It is
-    /// there, whole and verified, when this returns, and not before. A manifest is stored under its digest.
-    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), Error>;
+    /// Stores the content that `descriptor` names, which `from` opens, as often as the target has to begin anew; or takes
+    /// it from the [origin](Open::origin) of that. It is there, whole and verified, when this returns, and not before. A
+    /// manifest is stored under its digest. Returns what was done.
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, Error>;
 
     /// Stores `manifest`, if it is not there, and lets `tag` point to it.
     async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error>;
@@ -133,6 +151,19 @@ impl Open for RawManifest {
             return Err(Error::not_found(format!("{} is not manifest {}", descriptor.digest, self.digest())));
         }
         Ok(Reader::of_bytes(descriptor, self.bytes().clone()))
+    }
+}
+
+#[async_trait]
+impl Source for RawManifest {
+    /// There is one manifest, and every tag means that.
+    async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, Error> {
+        match identifier {
+            Identifier::Digest(digest) if *digest != self.digest() => {
+                Err(Error::not_found(format!("{digest} is not manifest {}", self.digest())))
+            }
+            _ => Ok(self.descriptor()),
+        }
     }
 }
 

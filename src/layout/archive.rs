@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::error::Error;
 use super::file::{blocking, open_regular};
 use super::index::{Index, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
+use super::referrers::referrers;
 use super::scan::{Contents, Span, read_span, scan};
 use super::{INDEX, MARKER, resolve};
 use crate::content::{self, Open, OpenRange, Reader, Source, read_file, read_file_range};
@@ -124,5 +125,9 @@ impl Source for Archive {
             Ok(self.contents.blobs.get(digest).map(|span| span.size))
         };
         resolve(&self.index, identifier, size, self).await
+    }
+
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
+        referrers(&self.index, self, subject, artifact_type).await
     }
 }

@@ -13,8 +13,10 @@ use tempfile::NamedTempFile;
 use super::error::Error;
 use super::file::{blocking, open_regular, read_small, sync_directory, temporary, write_all};
 use super::index::{Index, MARKER_CONTENT, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
+use super::referrers::referrers;
 use super::{BLOBS, INDEX, MARKER, blob_path, resolve};
-use crate::content::{self, Open, OpenRange, Reader, Source, Target, read_file, read_file_range, read_manifest};
+use crate::content::{self, Open, OpenRange, Outcome, Reader, Source, Target};
+use crate::content::{read_file, read_file_range, read_manifest};
 use crate::digest::{Algorithm, Digest};
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest, media_type};
 use crate::reference::{Identifier, Tag};
@@ -144,6 +146,10 @@ impl Source for Directory {
         };
         resolve(&index, identifier, size, self).await
     }
+
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
+        referrers(&self.index().await?, self, subject, artifact_type).await
+    }
 }
 
 #[async_trait]
@@ -158,21 +164,25 @@ impl Target for Directory {
         Ok(exists.await?)
     }
 
-    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), content::Error> {
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, content::Error> {
         if media_type::is_manifest(&descriptor.media_type) {
             let manifest = read_manifest(from, descriptor).await?;
             let digest = descriptor.digest;
-            return Ok(self.blocking(move |files| files.list(&manifest, digest, None)).await?);
+            self.blocking(move |files| files.list(&manifest, digest, None)).await?;
+            return Ok(Outcome::Uploaded);
         }
         let wanted = descriptor.clone();
-        let Some(file) = self.blocking(move |files| files.begin_blob(&wanted)).await? else { return Ok(()) };
+        let Some(file) = self.blocking(move |files| files.begin_blob(&wanted)).await? else {
+            return Ok(Outcome::Exists);
+        };
         let file = write_all(file, from.open(descriptor).await?).await?;
         let digest = descriptor.digest;
         let persisted = self.blocking(move |files| {
             files.sync(&file)?;
             files.persist(file, &blob_path(&digest))
         });
-        Ok(persisted.await?)
+        persisted.await?;
+        Ok(Outcome::Uploaded)
     }
 
     async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), content::Error> {

@@ -10,6 +10,7 @@ mod directory;
 mod error;
 mod file;
 mod index;
+mod referrers;
 mod scan;
 mod writer;
 

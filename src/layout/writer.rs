@@ -14,8 +14,8 @@ use super::error::Error;
 use super::file::{blocking, open_regular, sync_directory, temporary};
 use super::index::{Index, MARKER_CONTENT};
 use super::{BLOBS, INDEX, MARKER, blob_path};
-use crate::content::{self, Open, Reader, Source, Target, read_manifest};
-use crate::digest::Algorithm;
+use crate::content::{self, Open, Outcome, Reader, Source, Target, read_manifest};
+use crate::digest::{Algorithm, Digest};
 use crate::manifest::{Descriptor, Manifest, RawManifest, media_type, to_canonical_json};
 use crate::reference::{Identifier, Tag};
 
@@ -192,6 +192,10 @@ impl Source for ArchiveWriter {
     async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, content::Error> {
         self.directory.resolve(identifier).await
     }
+
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
+        self.directory.referrers(subject, artifact_type).await
+    }
 }
 
 #[async_trait]
@@ -200,7 +204,7 @@ impl Target for ArchiveWriter {
         self.directory.exists(descriptor).await
     }
 
-    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), content::Error> {
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, content::Error> {
         self.directory.push(descriptor, from).await
     }
 

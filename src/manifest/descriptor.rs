@@ -59,6 +59,12 @@ impl Descriptor {
     pub fn of(media_type: impl Into<String>, content: &[u8]) -> Self {
         Self::new(media_type, Digest::sha256(content), content.len() as u64)
     }
+
+    /// Whether the artifact type is `wanted`, or any will do.
+    #[must_use]
+    pub fn has_artifact_type(&self, wanted: Option<&str>) -> bool {
+        wanted.is_none_or(|wanted| self.artifact_type.as_deref() == Some(wanted))
+    }
 }
 
 /// What an image runs on, written `os/architecture[/variant]`.

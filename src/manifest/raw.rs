@@ -121,6 +121,19 @@ impl RawManifest {
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::new(&self.media_type, self.digest, self.bytes.len() as u64)
     }
+
+    /// The descriptor of this manifest as a list of referrers has it: with its annotations, and with its artifact type, for
+    /// which the media type of the config stands where an image names none (distribution-spec v1.1.1, "Listing
+    /// Referrers").
+    #[must_use]
+    pub fn referrer(&self) -> Descriptor {
+        let (artifact_type, config, annotations) = match &self.manifest {
+            Manifest::Image(image) => (&image.artifact_type, Some(&image.config.media_type), &image.annotations),
+            Manifest::Index(index) => (&index.artifact_type, None, &index.annotations),
+        };
+        let artifact_type = artifact_type.as_ref().filter(|kind| !kind.is_empty()).or(config);
+        Descriptor { artifact_type: artifact_type.cloned(), annotations: annotations.clone(), ..self.descriptor() }
+    }
 }
 
 impl Kind {

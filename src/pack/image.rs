@@ -36,6 +36,10 @@ pub struct ImageOptions {
     pub platform: Platform,
     /// Annotations of the manifest; schema 2 has none.
     pub annotations: Annotations,
+    /// What kind of artifact it is, if it is to be more than an image; schema 2 does not say it.
+    pub artifact_type: Option<String>,
+    /// What it refers to; schema 2 does not say it.
+    pub subject: Option<Descriptor>,
     /// Labels of the configuration.
     pub labels: Labels,
     /// When it was made, as RFC 3339 has it. Without, the same directory has the same digest at any time.
@@ -49,8 +53,25 @@ impl Default for ImageOptions {
             format: ImageFormat::Oci,
             platform,
             annotations: Annotations::new(),
+            artifact_type: None,
+            subject: None,
             labels: Labels::new(),
             created: None,
+        }
+    }
+}
+
+impl ImageOptions {
+    /// Fails if something is to be said that a schema 2 manifest cannot say.
+    fn check_schema_2(&self) -> Result<(), Error> {
+        let unsayable = [
+            (!self.annotations.is_empty(), "annotations: use labels, or the OCI format"),
+            (self.artifact_type.is_some(), "artifact type: use the OCI format"),
+            (self.subject.is_some(), "subject: use the OCI format"),
+        ];
+        match unsayable.iter().find(|(is_said, _)| *is_said) {
+            Some((_, what)) => Err(Error::Option(format!("a schema 2 manifest has no {what}"))),
+            None => Ok(()),
         }
     }
 }
@@ -91,8 +112,8 @@ impl Tree {
     /// `options` cannot be said in the manifest.
     pub fn pack(&self, options: &PackOptions, progress: &dyn Fn(u64)) -> Result<Bundle, Error> {
         let image = &options.image;
-        if image.format == ImageFormat::Docker && !image.annotations.is_empty() {
-            return Err(Error::Option("a schema 2 manifest has no annotations: use labels, or the OCI format".into()));
+        if image.format == ImageFormat::Docker {
+            image.check_schema_2()?;
         }
         let layer = layer::write(self, options.threads, progress)?;
         let config = Bytes::from(canonical(&config(image, &layer))?);
@@ -107,7 +128,7 @@ impl Tree {
     }
 }
 
-fn canonical(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
+pub(super) fn canonical(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
     to_canonical_json(value).map_err(|error| Error::Option(error.to_string()))
 }
 
@@ -143,10 +164,10 @@ fn manifest(options: &ImageOptions, layer: &Layer, config: &[u8]) -> Result<RawM
     let manifest = ImageManifest {
         schema_version: 2,
         media_type: Some(manifest_type.to_owned()),
-        artifact_type: None,
+        artifact_type: options.artifact_type.clone(),
         config: Descriptor::of(config_type, config),
         layers: vec![descriptor],
-        subject: None,
+        subject: options.subject.clone(),
         annotations: options.annotations.clone(),
     };
     Ok(RawManifest::parse(manifest_type, canonical(&manifest)?.into())?)
@@ -168,13 +189,7 @@ impl Open for Bundle {
 
 #[async_trait]
 impl Source for Bundle {
-    /// A bundle has one manifest, and every tag means that.
     async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, content::Error> {
-        match identifier {
-            Identifier::Digest(digest) if *digest != self.manifest.digest() => {
-                Err(content::Error::not_found(format!("{digest} is not manifest {}", self.manifest.digest())))
-            }
-            _ => Ok(self.manifest.descriptor()),
-        }
+        self.manifest.resolve(identifier).await
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! [`scan`] walks the directory and says what goes in; [`Tree::pack`] reads, compresses and hashes it on all cores and
 //! returns a [`Bundle`], which is a [`Source`](crate::content::Source) like any other. What the bytes have to be is
-//! `bundle`'s; where they go is left to `content`.
+//! `bundle`'s; where they go is left to `content`. An [`Artifact`] has files as they are instead, about something else.
 
+mod artifact;
 mod error;
 mod image;
 mod layer;
@@ -12,6 +13,7 @@ mod scan;
 mod select;
 mod walk;
 
+pub use artifact::{Artifact, ArtifactFile, ArtifactOptions};
 pub use error::Error;
 pub use image::{Bundle, ImageFormat, ImageOptions};
 pub use scan::{Tree, scan};

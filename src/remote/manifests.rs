@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Invalid, MAX_MANIFEST_SIZE, RawManifest, media_type};
-use crate::protocol::{Endpoint, Scope};
+use crate::protocol::{Endpoint, Scope, header};
 use crate::reference::Identifier;
 
 use super::Error;
@@ -94,13 +94,20 @@ impl RemoteRepository {
         let answer = self.session.send(&call, &self.push()).await?;
         let answer = answer.expect_one_of(&[StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED]).await?;
         answer.reject_web_page()?;
-        match answer.digest() {
+        let digest = match answer.digest() {
             Some(named) if !is_signed(&manifest.media_type) => {
                 answer.confirm(named.algorithm().digest(&manifest.bytes))?;
-                Ok(named)
+                named
             }
-            _ => Ok(manifest.digest),
+            _ => manifest.digest,
+        };
+        // What cannot be read here has no subject that could be known.
+        if answer.header(header::OCI_SUBJECT).is_none()
+            && let Ok(manifest) = RawManifest::parse(&manifest.media_type, manifest.bytes.clone())
+        {
+            self.list_as_referrer(&manifest, identifier).await?;
         }
+        Ok(digest)
     }
 
     /// Removes a manifest, with every tag that points to it (end-9).

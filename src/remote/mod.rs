@@ -8,7 +8,7 @@
 //!
 //! | floor | what it does |
 //! |---|---|
-//! | `repository`: `blobs`, `downloads`, `uploads`, `manifests` | the API as a source and a target; what an answer means |
+//! | `repository`: `blobs`, `downloads`, `uploads`, `mounts`, `manifests`, `referrers` | the API as a source and a target; what an answer means |
 //! | `by_digest`, `tags`, `catalog`: `pages` | the rest of the API, for who wants to see and to remove what is there |
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `wanted`, `token` | what may be said to whom, and what for |
@@ -33,11 +33,13 @@ mod docker_config;
 mod downloads;
 mod error;
 mod manifests;
+mod mounts;
 mod network;
 mod pages;
 mod parts;
 mod payload;
 mod redirect;
+mod referrers;
 mod refusal;
 mod repository;
 mod retry;

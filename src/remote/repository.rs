@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use reqwest::Method;
 
-use crate::content::{self, ErrorKind, Open, OpenRange, Reader, Source, Target};
+use crate::content::{self, ErrorKind, Open, OpenRange, Outcome, Reader, Source, Target};
+use crate::digest::Digest;
 use crate::manifest::{Descriptor, RawManifest, media_type};
 use crate::protocol::Scope;
 use crate::reference::{Identifier, Repository, Tag};
@@ -21,11 +22,13 @@ use super::session::Session;
 pub struct RemoteRepository {
     pub(super) session: Arc<Session>,
     pub(super) repository: Repository,
+    /// Whose turn it is to change a list of referrers.
+    pub(super) listing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RemoteRepository {
     pub(super) fn new(session: Arc<Session>, repository: Repository) -> Self {
-        Self { session, repository }
+        Self { session, repository, listing: Arc::default() }
     }
 
     /// Which repository it is.
@@ -74,6 +77,10 @@ impl Open for RemoteRepository {
         let answer = self.request_blob(Method::GET, descriptor, &self.pull()).await?;
         Ok(self.go_on_with(answer, descriptor).await?)
     }
+
+    fn origin(&self) -> Option<&Repository> {
+        Some(&self.repository)
+    }
 }
 
 #[async_trait]
@@ -95,6 +102,10 @@ impl Source for RemoteRepository {
     async fn manifest(&self, identifier: &Identifier) -> Result<RawManifest, content::Error> {
         Ok(self.get_manifest(identifier, &self.pull()).await?)
     }
+
+    async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
+        Ok(self.list_referrers(subject, artifact_type).await?)
+    }
 }
 
 #[async_trait]
@@ -113,12 +124,13 @@ impl Target for RemoteRepository {
         }
     }
 
-    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<(), content::Error> {
+    async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, content::Error> {
         if media_type::is_manifest(&descriptor.media_type) {
             let manifest = content::read_manifest(from, descriptor).await?;
-            Ok(self.put_manifest(&manifest, &descriptor.digest.into()).await?)
+            self.put_manifest(&manifest, &descriptor.digest.into()).await?;
+            Ok(Outcome::Uploaded)
         } else {
-            Ok(self.upload(descriptor, from).await?)
+            Ok(self.mount_or_upload(descriptor, from).await?)
         }
     }
 

@@ -71,7 +71,7 @@ async fn read(
             }
             read += length;
             after = Some(descriptor.digest);
-            if wanted.is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted)) {
+            if descriptor.has_artifact_type(wanted) {
                 manifests.push(descriptor);
             }
         }

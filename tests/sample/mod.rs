@@ -64,6 +64,16 @@ pub async fn push_blobs(target: &dyn Target, layers: &[&[u8]]) -> RawManifest {
     RawManifest::parse(media_type::OCI_MANIFEST, json.into()).unwrap()
 }
 
+/// A manifest about `subject`, with an empty config, which has to be there, and these words as an annotation.
+pub fn referrer_of(subject: &RawManifest, artifact_type: &str, words: &str) -> RawManifest {
+    let json = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": artifact_type,
+        "config": Descriptor::of(media_type::OCI_EMPTY, b"{}"), "layers": [],
+        "subject": subject.descriptor(), "annotations": {"words": words},
+    });
+    RawManifest::parse(media_type::OCI_MANIFEST, json.to_string().into()).unwrap()
+}
+
 /// An image index of these manifests.
 pub fn image_index(manifests: &[&RawManifest]) -> RawManifest {
     let manifests: Vec<_> = manifests.iter().map(|manifest| manifest.descriptor()).collect();

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Repositories, tags};
 use crate::digest::Digest;
-use crate::manifest::{Descriptor, Manifest, RawManifest};
+use crate::manifest::{Descriptor, RawManifest};
 use crate::reference::{Identifier, Name};
 use crate::server::storage::{Condition, Digests, Error, Item, Key};
 
@@ -141,19 +141,7 @@ impl Repositories {
 /// The record that says that a manifest has a subject, if it has one.
 pub(super) fn referrer(name: &Name, digest: Digest, manifest: &RawManifest) -> Option<(Key, Bytes)> {
     let subject = manifest.manifest().subject()?.digest;
-    let (artifact_type, annotations) = match manifest.manifest() {
-        // An image that says nothing is what its config is.
-        Manifest::Image(image) => (
-            image.artifact_type.as_ref().filter(|kind| !kind.is_empty()).or(Some(&image.config.media_type)),
-            &image.annotations,
-        ),
-        Manifest::Index(index) => (index.artifact_type.as_ref().filter(|kind| !kind.is_empty()), &index.annotations),
-    };
-    let descriptor = Descriptor {
-        artifact_type: artifact_type.cloned(),
-        annotations: annotations.clone(),
-        ..Descriptor::new(manifest.media_type(), digest, manifest.bytes().len() as u64)
-    };
+    let descriptor = Descriptor { digest, ..manifest.referrer() };
     // A descriptor is always JSON.
     let value = serde_json::to_vec(&descriptor).unwrap_or_default();
     Some((Key::Referrer(name.clone(), subject, digest), value.into()))
