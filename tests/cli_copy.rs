@@ -89,6 +89,16 @@ async fn everything_arrives_bit_for_bit_from_anywhere_to_anywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_the_only_tag_need_not_be_named_beside_what_refers_to_it() {
+    let desk = Desk::new();
+    let Seed { index, .. } = seed(&desk).await;
+    desk.run("copy oci:seed archive:seed.tar --referrers").ok();
+    for place in ["oci:seed", "archive:seed.tar"] {
+        assert_eq!(desk.run(&format!("resolve {place}")).ok(), format!("{}\n", index.digest()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_copy_sends_nothing_and_says_so() {
     let (registry, desk) = (Embedded::in_memory().await, Desk::new());
     let Seed { index, signatures, .. } = seed(&desk).await;

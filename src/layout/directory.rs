@@ -73,7 +73,7 @@ impl Directory {
         Ok(Self { files: Arc::new(Files::create(files)?) })
     }
 
-    /// The only manifest that the layout lists: for when no tag was given.
+    /// The only manifest that the layout lists with a tag, or lists at all: for when no tag was given.
     ///
     /// # Errors
     /// [`NotFound`](content::ErrorKind::NotFound) when there is none or more than one; the error then names the tags.

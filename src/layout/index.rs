@@ -125,10 +125,17 @@ impl Index {
         tags
     }
 
-    /// The only manifest that is listed, with or without a tag.
+    /// The only manifest that has a tag, or the only one that is listed where none has: what refers to an image stands
+    /// beside it without a tag.
     pub(super) fn sole(&self) -> Result<Descriptor, Error> {
-        let Some(first) = self.entries.first() else { return Err(Error::Empty(self.layout.clone())) };
-        if self.entries.iter().any(|entry| digest(entry) != digest(first)) {
+        let mut tagged = self.entries.iter().filter(|entry| ref_name(entry).is_some()).peekable();
+        let Some(first) = tagged.peek().copied().or(self.entries.first()) else {
+            return Err(Error::Empty(self.layout.clone()));
+        };
+        let is_another = |entry: &Value| digest(entry) != digest(first);
+        let is_one_of_several =
+            if tagged.peek().is_some() { tagged.any(is_another) } else { self.entries.iter().any(is_another) };
+        if is_one_of_several {
             return Err(Error::Several { layout: self.layout.clone(), tags: self.tags() });
         }
         self.understood(first)
