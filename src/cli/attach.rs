@@ -8,13 +8,11 @@ use super::connect::{RegistryArgs, subject};
 use super::deliver::{Delivery, Destination};
 use super::error::{Error, Exit};
 use super::location::Location;
-use super::options::{media_type, pair};
+use super::options::{self, pair};
 use super::output::Output;
 use super::push::write_digest;
+use crate::manifest::media_type;
 use crate::pack::{Artifact, ArtifactFile, ArtifactOptions};
-
-/// What a file is, unless more is said of it.
-const ANY_FILE: &str = "application/octet-stream";
 
 /// Attach files to an image: a report, a signature, a list of its parts
 ///
@@ -33,7 +31,7 @@ pub(super) struct Attach {
     #[arg(required = true, value_name = "FILE[:TYPE]")]
     files: Vec<String>,
     /// What kind of artifact it is, as a media type
-    #[arg(long, required = true, value_name = "TYPE", value_parser = media_type)]
+    #[arg(long, required = true, value_name = "TYPE", value_parser = options::media_type)]
     artifact_type: String,
     /// Annotate the artifact
     #[arg(short, long = "annotation", value_name = "KEY=VALUE", value_parser = pair)]
@@ -91,9 +89,9 @@ async fn read(files: Vec<ArtifactFile>, options: ArtifactOptions) -> Result<Arti
 /// `FILE[:TYPE]`: what stands after the last colon is a media type if it can be one, and there is no file of that name.
 fn file(text: &str) -> ArtifactFile {
     let typed = text.rsplit_once(':').filter(|_| !Path::new(text).exists());
-    let typed = typed.and_then(|(path, kind)| Some((path, media_type(kind).ok()?)));
+    let typed = typed.and_then(|(path, kind)| Some((path, options::media_type(kind).ok()?)));
     match typed {
         Some((path, media_type)) => ArtifactFile { path: path.into(), media_type },
-        None => ArtifactFile { path: text.into(), media_type: ANY_FILE.to_owned() },
+        None => ArtifactFile { path: text.into(), media_type: media_type::OCTET_STREAM.to_owned() },
     }
 }

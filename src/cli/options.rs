@@ -8,7 +8,7 @@ use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count, size};
 use super::progress;
-use crate::manifest::{Descriptor, Platform};
+use crate::manifest::{self, Descriptor, Platform};
 use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Symlinks, Tree};
 use crate::reference::Tag;
 use crate::unpack::Limits;
@@ -99,15 +99,10 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 
 /// `type/subtype` (RFC 6838, section 4.2).
 pub(super) fn media_type(text: &str) -> Result<String, String> {
-    let is_name = |name: &str| {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
-        name.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && name.len() <= 127
-            && name.bytes().all(is_allowed)
-    };
-    match text.split_once('/') {
-        Some((kind, subtype)) if is_name(kind) && is_name(subtype) => Ok(text.to_owned()),
-        _ => Err("expected a media type, such as application/vnd.example.report+json".to_owned()),
+    if manifest::media_type::is_valid(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a media type, such as application/vnd.example.report+json".to_owned())
     }
 }
 

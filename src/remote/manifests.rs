@@ -42,7 +42,8 @@ impl AnyManifest {
 
 impl From<&RawManifest> for AnyManifest {
     fn from(manifest: &RawManifest) -> Self {
-        Self::new(manifest.media_type(), manifest.bytes().clone())
+        let (media_type, bytes) = (manifest.media_type().to_owned(), manifest.bytes().clone());
+        Self { media_type, digest: manifest.digest(), bytes }
     }
 }
 
@@ -78,6 +79,16 @@ impl RemoteRepository {
     /// [`crate::content::ErrorKind::Content`] when it has another digest than the one it is to be stored under, which is
     /// found out before anything is sent, or than the registry says.
     pub async fn push_manifest(&self, manifest: &AnyManifest, identifier: &Identifier) -> Result<Digest, Error> {
+        let (digest, is_listed) = self.send_manifest(manifest, identifier).await?;
+        // What cannot be read here has no subject that could be known.
+        if !is_listed && let Ok(manifest) = RawManifest::parse(&manifest.media_type, manifest.bytes.clone()) {
+            self.list_as_referrer(&manifest, identifier).await?;
+        }
+        Ok(digest)
+    }
+
+    /// Stores a manifest, and returns its digest and whether the registry says that it lists it as a referrer.
+    async fn send_manifest(&self, manifest: &AnyManifest, identifier: &Identifier) -> Result<(Digest, bool), Error> {
         let place = self.repository.to_string();
         if manifest.bytes.len() as u64 > MAX_MANIFEST_SIZE {
             let source = Invalid::TooLarge(manifest.bytes.len() as u64);
@@ -101,13 +112,7 @@ impl RemoteRepository {
             }
             _ => manifest.digest,
         };
-        // What cannot be read here has no subject that could be known.
-        if answer.header(header::OCI_SUBJECT).is_none()
-            && let Ok(manifest) = RawManifest::parse(&manifest.media_type, manifest.bytes.clone())
-        {
-            self.list_as_referrer(&manifest, identifier).await?;
-        }
-        Ok(digest)
+        Ok((digest, answer.header(header::OCI_SUBJECT).is_some()))
     }
 
     /// Removes a manifest, with every tag that points to it (end-9).
@@ -222,7 +227,8 @@ impl RemoteRepository {
 
     /// Stores a manifest under a tag or its digest (end-7).
     pub(super) async fn put_manifest(&self, manifest: &RawManifest, identifier: &Identifier) -> Result<(), Error> {
-        self.push_manifest(&manifest.into(), identifier).await.map(|_| ())
+        let (_, is_listed) = self.send_manifest(&manifest.into(), identifier).await?;
+        if is_listed { Ok(()) } else { self.list_as_referrer(manifest, identifier).await }
     }
 }
 

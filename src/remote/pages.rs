@@ -120,19 +120,23 @@ impl Pages {
 
     /// Where the list goes on after the page at `url`. There it has to be on the same registry, and to end some time.
     fn following(&self, url: &Url, answer: &Answer) -> Result<Option<Url>, Error> {
-        let wrong = |what: String| Error::answer(answer.request(), what);
-        let Some(link) = answer.headers(LINK.as_str()).find_map(next_page) else { return Ok(None) };
-        let next = redirect::target(answer.url(), link).map_err(|what| wrong(format!("goes on at {what}")))?;
-        if next.origin() != url.origin() {
-            let host = next.origin().ascii_serialization();
-            return Err(wrong(format!("goes on at another registry ({host})")));
+        let next = next_url(answer, url)?;
+        let wrong = |what: String| Err(Error::answer(answer.request(), what));
+        match &next {
+            Some(next) if next == url => wrong("goes on at the same page again".to_owned()),
+            Some(_) if self.read >= MAX_PAGES => wrong(format!("goes on after {MAX_PAGES} pages")),
+            _ => Ok(next),
         }
-        if next == *url {
-            return Err(wrong("goes on at the same page again".to_owned()));
-        }
-        if self.read >= MAX_PAGES {
-            return Err(wrong(format!("goes on after {MAX_PAGES} pages")));
-        }
-        Ok(Some(next))
     }
+}
+
+/// Where a list goes on that `answer` is a page of, which is nowhere but at the origin of `registry`.
+pub(super) fn next_url(answer: &Answer, registry: &Url) -> Result<Option<Url>, Error> {
+    let wrong = |what: String| Error::answer(answer.request(), what);
+    let Some(link) = answer.headers(LINK.as_str()).find_map(next_page) else { return Ok(None) };
+    let next = redirect::target(answer.url(), link).map_err(|what| wrong(format!("goes on at {what}")))?;
+    if next.origin() != registry.origin() {
+        return Err(wrong(format!("goes on at another registry ({})", next.origin().ascii_serialization())));
+    }
+    Ok(Some(next))
 }

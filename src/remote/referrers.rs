@@ -4,22 +4,23 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK};
-use reqwest::{Method, StatusCode, Url};
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::content::ErrorKind;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, Manifest, RawManifest, media_type, to_canonical_json};
-use crate::protocol::{Endpoint, next_page};
+use crate::protocol::Endpoint;
 use crate::reference::{Identifier, Tag};
 
+use super::Error;
 use super::answer::Answer;
+use super::pages::next_url;
 use super::payload::Payload;
 use super::repository::RemoteRepository;
 use super::retry::Repeat;
 use super::transport::Call;
-use super::{Error, redirect};
 
 /// How many bytes all pages of a list may have together.
 const MAX_LIST_SIZE: usize = 64 * 1024 * 1024;
@@ -64,7 +65,7 @@ impl RemoteRepository {
                 return Ok(None);
             }
             let answer = answer.expect(StatusCode::OK).await?;
-            let (request, next) = (answer.request().to_owned(), following(&answer)?);
+            let (request, next) = (answer.request().to_owned(), next_url(&answer, answer.url())?);
             let bytes = answer.read(MAX_MANIFEST_SIZE).await?;
             size += bytes.len();
             if size > MAX_LIST_SIZE {
@@ -156,17 +157,6 @@ fn is_unknown(answer: &Answer) -> bool {
                 | StatusCode::NOT_IMPLEMENTED
         ),
     }
-}
-
-/// Where a list goes on, which is nowhere but on the same registry.
-fn following(answer: &Answer) -> Result<Option<Url>, Error> {
-    let wrong = |what: String| Error::answer(answer.request(), what);
-    let Some(link) = answer.header(LINK.as_str()).and_then(next_page) else { return Ok(None) };
-    let next = redirect::target(answer.url(), link).map_err(|what| wrong(format!("goes on at {what}")))?;
-    if next.origin() != answer.url().origin() {
-        return Err(wrong(format!("goes on at another registry ({})", next.origin().ascii_serialization())));
-    }
-    Ok(Some(next))
 }
 
 /// A list of referrers: an image index.

@@ -9,7 +9,7 @@ use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::content::{ErrorKind, Open};
-use crate::manifest::Descriptor;
+use crate::manifest::{Descriptor, media_type};
 use crate::protocol::{ChunkRange, Endpoint, ErrorCode, header};
 
 use super::Error;
@@ -206,7 +206,7 @@ impl Upload<'_> {
 
     async fn send(&self, call: Call<'_>, range: Range<u64>) -> Result<Answer, Error> {
         let call = call
-            .with_header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+            .with_header(CONTENT_TYPE, HeaderValue::from_static(media_type::OCTET_STREAM))
             .with_payload(Payload::Part(&self.parts, range))
             .repeat(Repeat::Never);
         self.repository.session.send(&call, &self.repository.push()).await

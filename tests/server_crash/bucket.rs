@@ -4,18 +4,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use bndlr::digest::Digest;
-use bndlr::manifest::media_type::OCI_MANIFEST;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use reqwest::{Body, Method};
 
-use super::embedded::{assert_refused, descriptor, header, image_manifest};
+use super::embedded::{assert_refused, header, image_manifest};
 use super::killed::Pusher;
 use super::random::{Random, seed};
 use super::s3::S3Server;
+use super::shared::{WRITERS, push_through};
 use super::{Process, Server, blob_path, manifest_path};
 
-const WRITERS: usize = 32;
 const MIB: usize = 1024 * 1024;
 
 fn start(bucket: &S3Server) -> Process {
@@ -54,23 +53,11 @@ async fn tags_and_referrers_that_come_through_two_processes_over_a_bucket_are_al
     let bucket = S3Server::start();
     let processes = [start(&bucket), start(&bucket)];
     let servers = [&processes[0].server, &processes[1].server];
-    servers[0].push_blob(b"{}").await;
-    servers[1].push_blob(b"layer").await;
-    let subject = descriptor(OCI_MANIFEST, b"subject");
-    stream::iter(0..WRITERS)
-        .for_each_concurrent(8, async |i| {
-            let manifest = image_manifest(b"layer");
-            let about = format!(r#"{{"annotations":{{"i":"{i}"}},"subject":{subject},"#);
-            let tag = manifest_path("a", format!("t{i}"));
-            servers[i % 2].create(Method::PUT, &tag, manifest.replacen('{', &about, 1)).await;
-            servers[i % 2].create(Method::PUT, &manifest_path("a", "all"), manifest).await;
-        })
-        .await;
+    push_through(servers).await;
     for server in servers {
         assert_eq!(json(server, "/v2/a/tags/list").await["tags"].as_array().unwrap().len(), WRITERS + 1);
         let referrers = json(server, &format!("/v2/a/referrers/{}", Digest::sha256(b"subject"))).await;
         assert_eq!(referrers["manifests"].as_array().unwrap().len(), WRITERS);
-        assert_eq!(server.get(&manifest_path("a", "all")).await.unwrap(), image_manifest(b"layer").into_bytes());
     }
 }
 

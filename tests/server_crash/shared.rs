@@ -10,9 +10,10 @@ use futures::stream::{self, StreamExt};
 use reqwest::Method;
 
 use super::embedded::{descriptor, header, image_manifest};
-use super::{Process, blob_path, manifest_path, repositories};
+use super::{Process, Server, blob_path, manifest_path, repositories};
 
-const WRITERS: usize = 32;
+/// How many tags, and as many referrers, are pushed through two servers.
+pub const WRITERS: usize = 32;
 
 #[tokio::test]
 async fn an_upload_goes_to_and_fro_between_processes() {
@@ -30,11 +31,8 @@ async fn an_upload_goes_to_and_fro_between_processes() {
     assert_eq!(one.get(&blob_path("a", digest)).await.unwrap(), b"one, two, three, four");
 }
 
-#[tokio::test]
-async fn tags_and_referrers_that_come_through_two_processes_are_all_there() {
-    let root = tempfile::tempdir().unwrap();
-    let processes = [Process::start(root.path()), Process::start(root.path())];
-    let servers = [&processes[0].server, &processes[1].server];
+/// Pushes tags and referrers through both servers at the same time, and one tag again and again.
+pub async fn push_through(servers: [&Server; 2]) {
     servers[0].push_blob(b"{}").await;
     servers[1].push_blob(b"layer").await;
     let subject = descriptor(OCI_MANIFEST, b"subject");
@@ -48,14 +46,22 @@ async fn tags_and_referrers_that_come_through_two_processes_are_all_there() {
             servers[i % 2].create(Method::PUT, &manifest_path("a", "all"), manifest).await;
         })
         .await;
+    for server in servers {
+        assert_eq!(server.get(&manifest_path("a", "all")).await.unwrap(), image_manifest(b"layer").into_bytes());
+    }
+}
+
+#[tokio::test]
+async fn tags_and_referrers_that_come_through_two_processes_are_all_there() {
+    let root = tempfile::tempdir().unwrap();
+    let processes = [Process::start(root.path()), Process::start(root.path())];
+    let servers = [&processes[0].server, &processes[1].server];
+    push_through(servers).await;
     let here: Name = "a".parse().unwrap();
     let all = repositories(root.path());
     assert_eq!(all.tags(&here, None, usize::MAX).await.unwrap().unwrap().len(), WRITERS + 1);
     let referrers = all.referrers(&here, Digest::sha256(b"subject"), None, usize::MAX).await.unwrap();
     assert_eq!(referrers.len(), WRITERS);
-    for server in servers {
-        assert_eq!(server.get(&manifest_path("a", "all")).await.unwrap(), image_manifest(b"layer").into_bytes());
-    }
 }
 
 /// How the test below tells a run of this program that it is one of the two.

@@ -84,6 +84,15 @@ async fn write(storage: &dyn Storage, key: &Key, value: &str, condition: Conditi
     storage.write(key, Bytes::copy_from_slice(value.as_bytes()), condition).await.unwrap()
 }
 
+/// Of many writers in two processes, whose condition only one of them can meet.
+async fn one_writer_wins(one: &dyn Storage, two: &dyn Storage) {
+    let key = tag_key("shared", "v1");
+    let wins = stream::iter(0..32_u32)
+        .map(async |i| write(if i % 2 == 0 { one } else { two }, &key, &i.to_string(), Condition::Absent).await)
+        .buffer_unordered(16);
+    assert_eq!(wins.filter(|won| futures::future::ready(*won)).count().await, 1);
+}
+
 async fn put(storage: &dyn Storage, key: &Key, value: &str) {
     assert!(write(storage, key, value, Condition::Any).await);
 }
