@@ -3,7 +3,7 @@
 //! `cargo run --example embed`
 
 use bndlr::content::{CopyOptions, Source, copy};
-use bndlr::pack::{PackOptions, Selection, scan};
+use bndlr::pack::pack;
 use bndlr::reference::Reference;
 use bndlr::remote::{Client, ClientOptions};
 use bndlr::server::Registry;
@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reference: Reference = format!("{}/demo:v1", registry.address()).parse()?;
     let repository = Client::new(ClientOptions::default())?.repository(&reference.repository)?;
 
-    let bundle = scan(&source, &Selection::default())?.pack(&PackOptions::default(), &|_| ())?;
+    let bundle = pack(&source)?;
     let digest = bundle.raw_manifest().digest();
     copy(&bundle, &digest.into(), &repository, &["v1".parse()?], &CopyOptions::default()).await?;
 

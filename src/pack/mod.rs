@@ -20,6 +20,7 @@ pub use scan::{Tree, scan};
 pub use select::{Selection, Symlinks};
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 /// How to pack.
 #[derive(Clone, Debug)]
@@ -37,4 +38,13 @@ impl Default for PackOptions {
             image: ImageOptions::default(),
         }
     }
+}
+
+/// Packs what is in `directory`, with nothing left out but what version control keeps there, as an image that says nothing
+/// of itself: [`scan`] and [`Tree::pack`] with their defaults.
+///
+/// # Errors
+/// Theirs.
+pub fn pack(directory: &Path) -> Result<Bundle, Error> {
+    scan(directory, &Selection::default())?.pack(&PackOptions::default(), &|_| ())
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bndlr::content::{CopyOptions, Source, copy};
-use bndlr::pack::{Bundle, PackOptions, Selection, scan};
+use bndlr::pack::{Bundle, pack};
 use bndlr::reference::Tag;
 use bndlr::remote::{ClientOptions, Credentials, Login, RemoteRepository, Secret};
 use bndlr::server::storage::Memory;
@@ -26,7 +26,7 @@ fn v1() -> Tag {
 fn bundle() -> Bundle {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("a.yaml"), "kind: ConfigMap\n").unwrap();
-    scan(directory.path(), &Selection::default()).unwrap().pack(&PackOptions::default(), &|_| ()).unwrap()
+    pack(directory.path()).unwrap()
 }
 
 async fn push(to: &RemoteRepository) {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bndlr::content::{Copied, CopyOptions, Error, ErrorKind, Memory, Open, Source, copy};
-use bndlr::pack::{Bundle, PackOptions, Selection, scan};
+use bndlr::pack::{Bundle, pack};
 use bndlr::remote::{Client, ClientOptions, RemoteRepository};
 
 use crate::embedded::Embedded;
@@ -21,8 +21,7 @@ pub fn bundle() -> &'static Bundle {
     BUNDLE.get_or_init(|| {
         let directory = tempfile::tempdir().unwrap();
         write_tree(directory.path());
-        let tree = scan(directory.path(), &Selection::default()).unwrap();
-        tree.pack(&PackOptions::default(), &|_| ()).unwrap()
+        pack(directory.path()).unwrap()
     })
 }
 
