@@ -29,6 +29,23 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// A number of bytes as people type it: `500`, `64KiB`, `100MB`, `1 GiB`; a space may stand before the unit.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
+    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match text[unit..].trim_start() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    text[..unit].parse::<u64>().ok()?.checked_mul(factor)
+}
+
 /// `1 file`, `2 files`.
 #[must_use]
 pub fn count(number: usize, what: &str) -> String {
@@ -90,6 +107,20 @@ mod tests {
             (u64::MAX, "18447 PB"),
         ] {
             assert_eq!(size(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_number_and_perhaps_a_unit() {
+        for (text, bytes) in
+            [("0", 0), ("512", 512), ("10 B", 10), ("3kB", 3000), ("64KiB", 65_536), ("2 GiB", 2 << 30)]
+        {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for wrong in
+            ["", "B", "-1", "+1", "1.5GB", "1 XB", "1MBs", "1kib", " 1", "99999999999GiB", "99999999999999999999"]
+        {
+            assert_eq!(parse_size(wrong), None, "{wrong}");
         }
     }
 

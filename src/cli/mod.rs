@@ -8,6 +8,7 @@ mod attach;
 mod blob;
 mod boater;
 mod build;
+mod cache;
 mod catalog;
 mod connect;
 mod copy;
@@ -127,6 +128,7 @@ enum Command {
     Boater(boater::Word),
     Serve(serve::Serve),
     Gc(gc::Collect),
+    Cache(cache::CacheCommand),
     Version(version::Version),
 }
 
@@ -167,6 +169,7 @@ impl Command {
             Self::Boater(word) => word.run(output).await,
             Self::Serve(serve) => serve.run(output).await,
             Self::Gc(collect) => collect.run(output).await,
+            Self::Cache(cache) => cache.run(output),
             Self::Version(version) => version.run(output),
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::cache;
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count, size};
@@ -45,6 +46,9 @@ pub(super) struct PackArgs {
     /// What becomes of symbolic links
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "What goes in")]
     symlinks: SymlinksArg,
+    /// Pack without the cache: compress everything, and keep nothing for the next time
+    #[arg(long, help_heading = "What goes in")]
+    no_cache: bool,
 
     /// Add a tag (can be repeated, or several with commas)
     #[arg(short, long = "tag", value_name = "TAG", value_delimiter = ',', help_heading = "Image")]
@@ -114,7 +118,8 @@ impl PackArgs {
 
     /// Finds, says and packs what goes in, about `subject`.
     pub(super) async fn pack(&self, subject: Option<Descriptor>, output: &Output) -> Result<Bundle, Error> {
-        let (selection, options) = (self.selection(), self.options(subject)?);
+        let (selection, mut options) = (self.selection(), self.options(subject)?);
+        options.cache = if self.no_cache { None } else { cache::open(output)? };
         if self.image_format == ImageFormatArg::Docker && !self.annotations.is_empty() {
             return Err(Error::usage("-a annotates an OCI manifest, and schema 2 has no annotations")
                 .hint("use -l for labels, or leave out --image-format docker"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::layer::{self, Layer};
+use super::layer::{self, Layer, Reuse};
 use super::{Error, PackOptions, Tree};
 use crate::bundle::annotation;
 use crate::content::{self, Open, Reader, Source, read_file};
@@ -85,6 +85,7 @@ pub struct Bundle {
     config_digest: Digest,
     layer: Arc<File>,
     layer_digest: Digest,
+    reuse: Reuse,
 }
 
 impl Bundle {
@@ -92,6 +93,12 @@ impl Bundle {
     #[must_use]
     pub fn raw_manifest(&self) -> &RawManifest {
         &self.manifest
+    }
+
+    /// How much of it had been packed before.
+    #[must_use]
+    pub fn reuse(&self) -> Reuse {
+        self.reuse
     }
 
     /// The layers: for now, always one.
@@ -115,15 +122,16 @@ impl Tree {
         if image.format == ImageFormat::Docker {
             image.check_schema_2()?;
         }
-        let layer = layer::write(self, options.threads, progress)?;
+        let layer = layer::write(self, options.threads, options.cache.as_ref(), progress)?;
         let config = Bytes::from(canonical(&config(image, &layer))?);
         let manifest = manifest(image, &layer, &config)?;
         Ok(Bundle {
             manifest,
             config_digest: Digest::sha256(&config),
             config,
-            layer: Arc::new(layer.file),
+            layer: layer.file,
             layer_digest: layer.digest,
+            reuse: layer.reuse,
         })
     }
 }

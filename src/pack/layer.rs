@@ -1,245 +1,150 @@
-//! Making the layer: members are read and compressed on all cores, then hashed and written in order.
+//! Making the layer: members come from all cores, and are hashed and written in order.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::ops::Range;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-use libdeflater::{CompressionLvl, Compressor};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 
 use super::Error;
+use super::cache::{Cache, Name, Record, Stored, checksum};
+use super::plan::{Plan, plan};
 use super::scan::Tree;
-use crate::bundle::{COMPRESSION_LEVEL, Cutter, END_OF_ARCHIVE, Index, IndexBuilder, Kind, MAX_MEMBER, Place};
+use super::workers::{Packed, Queue, Sent, StopOnDrop, work};
+use crate::bundle::{Index, IndexBuilder, Place};
 use crate::digest::{Algorithm, Digest, Hasher, update_both};
 
-/// How many tar bytes may be under way at once, however many threads there are. Their compressed members come on top,
-/// which are rarely larger.
-const IN_FLIGHT: u64 = 16 * 1024 * 1024;
-
-/// How many buffers are kept for the next member: fewer than may be under way, since each may have grown to 1 MiB.
-const SPARE: usize = 8;
-
-/// A layer, compressed, in a temporary file that has no name and ends with the process.
+/// A layer, compressed, at the front of a file: one that has no name and ends with the process, or one of the cache's.
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     pub(super) size: u64,
     pub(super) digest: Digest,
     pub(super) diff_id: Digest,
     pub(super) index: Index,
+    pub(super) reuse: Reuse,
 }
 
-/// The tar bytes of a member: whole entries, or a range of the bytes of a single large one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Plan {
-    entries: Range<usize>,
-    bytes: Range<u64>,
-}
-
-impl Plan {
-    fn size(&self) -> u64 {
-        self.bytes.end - self.bytes.start
-    }
-
-    /// Whether an entry begins in this member.
-    fn begins(&self) -> bool {
-        self.bytes.start == 0
-    }
-}
-
-/// Decides, from the entries alone, what goes into each member.
-fn plan(tree: &Tree) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = Vec::new();
-    let mut cutter = Cutter::default();
-    for (at, entry) in tree.entries().enumerate() {
-        let size = entry.tar_size();
-        if let (Place::Continues, Some(last)) = (cutter.place(entry), plans.last_mut()) {
-            last.entries.end = at + 1;
-            last.bytes.end += size;
-        } else {
-            let step = |start| Plan { entries: at..at + 1, bytes: start..size.min(start + MAX_MEMBER) };
-            plans.extend((0..size).step_by(MAX_MEMBER as usize).map(step));
-        }
-    }
-    if plans.is_empty() {
-        plans.push(Plan { entries: 0..0, bytes: 0..0 });
-    }
-    plans
-}
-
-/// A member that is ready to be hashed and written.
-struct Packed {
-    tar: Vec<u8>,
-    gzip: Vec<u8>,
+/// How much of a bundle had been packed before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reuse {
+    /// How many members it has.
+    pub members: usize,
+    /// How many of them did not have to be compressed.
+    pub cached: usize,
 }
 
 /// Makes the layer of `tree`. `progress` is told how many tar bytes are done, again and again.
-pub(super) fn write(tree: &Tree, threads: NonZeroUsize, progress: &dyn Fn(u64)) -> Result<Layer, Error> {
+pub(super) fn write(
+    tree: &Tree,
+    threads: NonZeroUsize,
+    cache: Option<&Cache>,
+    progress: &dyn Fn(u64),
+) -> Result<Layer, Error> {
     let plans = plan(tree);
+    let bases = cache.map(|cache| cache.bases(tree, &plans)).unwrap_or_default();
     let queue = Queue::new(&plans);
     let threads = threads.get().min(plans.len());
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..threads {
-            let (sender, queue) = (sender.clone(), &queue);
-            scope.spawn(move || work(tree, queue, &sender));
+            let (sender, queue, bases) = (sender.clone(), &queue, &bases);
+            scope.spawn(move || work(tree, queue, bases, &sender));
         }
         drop(sender);
-        // However this ends, the threads must not wait for room that nobody makes.
         let _stop = StopOnDrop(&queue);
-        assemble(tree, &queue, &receiver, progress)
+        Assembly { tree, queue: &queue, bases: &bases, cache }.run(&receiver, progress)
     })
 }
 
-/// Which member is next, and whether there is room for it.
-struct Queue<'a> {
-    plans: &'a [Plan],
-    state: Mutex<State>,
-    room: Condvar,
+/// Putting members in order.
+struct Assembly<'a> {
+    tree: &'a Tree,
+    queue: &'a Queue<'a>,
+    bases: &'a [Stored],
+    cache: Option<&'a Cache>,
 }
 
-#[derive(Default)]
-struct State {
-    next: usize,
-    in_flight: u64,
-    /// Buffers that have been used before: new ones would cost the kernel more than they cost us.
-    spare: Vec<Vec<u8>>,
-}
-
-impl<'a> Queue<'a> {
-    fn new(plans: &'a [Plan]) -> Self {
-        Self { plans, state: Mutex::default(), room: Condvar::new() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that runs under this lock can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for room and takes the next member, with an empty buffer for its tar bytes.
-    fn take(&self) -> Option<(usize, Vec<u8>)> {
-        let full = |state: &mut State| {
-            let size = self.plans.get(state.next).map_or(0, Plan::size);
-            state.in_flight > 0 && state.in_flight + size > IN_FLIGHT
+impl Assembly<'_> {
+    /// As long as every member is that of the first base, nothing is hashed or written: if it stays so, this is that layer.
+    fn run(&self, receiver: &Receiver<Sent>, progress: &dyn Fn(u64)) -> Result<Layer, Error> {
+        let plans = self.queue.plans;
+        let base = self.bases.first().filter(|base| base.members.len() == plans.len());
+        let mut writing = None;
+        let mut reuse = Reuse { members: plans.len(), cached: 0 };
+        let (mut early, mut done) = (BTreeMap::new(), 0);
+        for (at, plan) in plans.iter().enumerate() {
+            let packed = next(receiver, &mut early, at)?;
+            reuse.cached += usize::from(packed.found.is_some());
+            let is_base = base.is_some() && packed.found.is_some_and(|(number, _)| number == 0);
+            if writing.is_some() || !is_base {
+                let writing = match &mut writing {
+                    Some(writing) => writing,
+                    None => writing.insert(self.begin(base, at)?),
+                };
+                self.add(writing, plan, &packed.tar, &packed.gzip, packed.found.map(|(_, digest)| digest))?;
+            }
+            self.queue.done(at, packed.tar);
+            done += plan.size();
+            progress(done);
+        }
+        let layer = match (writing, base) {
+            (Some(writing), _) => self.finish(writing)?,
+            (None, Some(base)) => base.layer(),
+            (None, None) => unreachable!("there is at least one member, and it is not that of a base"),
         };
-        let mut state = self.room.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
-        let at = state.next;
-        state.in_flight += self.plans.get(at)?.size();
-        state.next += 1;
-        Some((at, state.spare.pop().unwrap_or_default()))
+        Ok(Layer { reuse, ..layer })
     }
 
-    /// Makes room again once a member is written.
-    fn done(&self, at: usize, mut tar: Vec<u8>) {
-        let mut state = self.state();
-        state.in_flight -= self.plans[at].size();
-        if state.spare.len() < SPARE {
-            tar.clear();
-            state.spare.push(tar);
+    /// Starts to write, with the members before `at`, which are those of `base`.
+    fn begin(&self, base: Option<&Stored>, at: usize) -> Result<Writing, Error> {
+        let mut writing = Writing::new(self.cache)?;
+        for (at, plan) in self.queue.plans[..at].iter().enumerate() {
+            let Some(base) = base else { unreachable!("without a base, writing starts with the first member") };
+            let (tar, gzip) = base.inflate(at).map_err(spool_error)?;
+            self.add(&mut writing, plan, &tar, &gzip, Some(base.members[at].digest))?;
         }
-        drop(state);
-        self.room.notify_all();
+        Ok(writing)
     }
-}
 
-struct StopOnDrop<'a>(&'a Queue<'a>);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        *self.0.state() = State { next: self.0.plans.len(), ..State::default() };
-        self.0.room.notify_all();
-    }
-}
-
-/// Reads and compresses members until there are no more, or until nobody takes them.
-fn work(tree: &Tree, queue: &Queue<'_>, sender: &Sender<(usize, Result<Packed, Error>)>) {
-    let Ok(level) = CompressionLvl::new(COMPRESSION_LEVEL) else { unreachable!("6 is a level of libdeflate") };
-    let mut compressor = Compressor::new(level);
-    let mut buffer = Vec::new();
-    while let Some((at, mut tar)) = queue.take() {
-        let is_last = at + 1 == queue.plans.len();
-        let packed = fill(tree, &queue.plans[at], is_last, &mut tar).map(|()| {
-            buffer.resize(buffer.len().max(compressor.gzip_compress_bound(tar.len())), 0);
-            let Ok(length) = compressor.gzip_compress(&tar, &mut buffer) else {
-                unreachable!("the buffer is as long as libdeflate says is enough")
-            };
-            Packed { gzip: buffer[..length].to_vec(), tar }
-        });
-        if sender.send((at, packed)).is_err() {
-            return;
-        }
-    }
-}
-
-/// Puts the tar bytes of a member into `tar`, which is empty.
-fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -> Result<(), Error> {
-    // One byte more than the contents is read at a time, to see where a file ends.
-    tar.reserve(plan.size() as usize + END_OF_ARCHIVE.len() + 1);
-    for found in &tree.entries[plan.entries.clone()] {
-        let entry = &found.entry;
-        let whole = 0..entry.tar_size();
-        let range = if plan.entries.len() == 1 { plan.bytes.clone() } else { whole };
-        let head = entry.head();
-        let contents = head.len() as u64..head.len() as u64 + entry.size();
-        let end = tar.len() + (range.end - range.start) as usize;
-        if range.start < contents.start {
-            tar.extend_from_slice(&head[range.start as usize..]);
-        }
-        if matches!(entry.kind(), Kind::File { .. }) && range.start < contents.end {
-            let start = range.start.max(contents.start);
-            let stop = range.end.min(contents.end);
-            tree.read(found, start - contents.start, stop - start, tar)?;
-        }
-        // What is left to the end of the last block is zeros.
-        tar.resize(end, 0);
-    }
-    if is_last {
-        tar.extend_from_slice(&END_OF_ARCHIVE);
-    }
-    Ok(())
-}
-
-/// Puts members in order, hashes them, writes them, and adds the index.
-fn assemble(
-    tree: &Tree,
-    queue: &Queue<'_>,
-    receiver: &Receiver<(usize, Result<Packed, Error>)>,
-    progress: &dyn Fn(u64),
-) -> Result<Layer, Error> {
-    let mut spool = Spool::new()?;
-    let mut diff_id = Hasher::new(Algorithm::Sha256);
-    let mut index = IndexBuilder::default();
-    let mut early = BTreeMap::new();
-    let mut done = 0;
-    for (at, plan) in queue.plans.iter().enumerate() {
-        let packed = next(receiver, &mut early, at)?;
-        let mut digest = Hasher::new(Algorithm::Sha256);
-        update_both(&mut diff_id, &mut digest, &packed.tar);
-        spool.write(&packed.gzip)?;
+    fn add(&self, to: &mut Writing, plan: &Plan, tar: &[u8], gzip: &[u8], known: Option<Digest>) -> Result<(), Error> {
+        let digest = if let Some(digest) = known {
+            to.diff_id.update(tar);
+            digest
+        } else {
+            let mut digest = Hasher::new(Algorithm::Sha256);
+            update_both(&mut to.diff_id, &mut digest, tar);
+            digest.finish()
+        };
+        to.spool.write(gzip)?;
+        to.checksums.push(checksum(gzip));
         if plan.begins() {
-            for (nth, found) in tree.entries[plan.entries.clone()].iter().enumerate() {
-                index.entry(&found.entry, if nth == 0 { Place::Begins } else { Place::Continues });
+            for (nth, found) in self.tree.entries[plan.entries.clone()].iter().enumerate() {
+                to.index.entry(&found.entry, if nth == 0 { Place::Begins } else { Place::Continues });
             }
         }
-        index.member(packed.gzip.len() as u64, packed.tar.len() as u64, &digest.finish());
-        queue.done(at, packed.tar);
-        done += plan.size();
-        progress(done);
+        to.index.member(gzip.len() as u64, tar.len() as u64, &digest);
+        Ok(())
     }
-    let (bytes, index) = index.finish(spool.size)?;
-    spool.write(&bytes)?;
-    Ok(Layer { size: spool.size, digest: spool.hasher.finish(), file: spool.file, diff_id: diff_id.finish(), index })
+
+    /// Adds the index, and lets the cache keep what has been written.
+    fn finish(&self, writing: Writing) -> Result<Layer, Error> {
+        let Writing { mut spool, diff_id, index, checksums } = writing;
+        let (bytes, index) = index.finish(spool.size)?;
+        spool.write(&bytes)?;
+        let Spool { file, is_in_cache, hasher, size } = spool;
+        let (digest, diff_id) = (hasher.finish(), diff_id.finish());
+        if let Some(cache) = self.cache.filter(|_| is_in_cache) {
+            cache.keep(&file, &Name::of(self.tree, digest), &Record { digest, size, diff_id, index, checksums });
+        }
+        Ok(Layer { file: Arc::new(file), size, digest, diff_id, index, reuse: Reuse::default() })
+    }
 }
 
 /// The member with this number; those that come before their turn wait in `early`.
-fn next(
-    receiver: &Receiver<(usize, Result<Packed, Error>)>,
-    early: &mut BTreeMap<usize, Packed>,
-    wanted: usize,
-) -> Result<Packed, Error> {
+fn next(receiver: &Receiver<Sent>, early: &mut BTreeMap<usize, Packed>, wanted: usize) -> Result<Packed, Error> {
     loop {
         if let Some(packed) = early.remove(&wanted) {
             return Ok(packed);
@@ -251,23 +156,66 @@ fn next(
     }
 }
 
+/// A layer that is being written.
+struct Writing {
+    spool: Spool,
+    diff_id: Hasher,
+    index: IndexBuilder,
+    /// What the cache has to know of each member.
+    checksums: Vec<u32>,
+}
+
+impl Writing {
+    fn new(cache: Option<&Cache>) -> Result<Self, Error> {
+        Ok(Self {
+            spool: Spool::new(cache)?,
+            diff_id: Hasher::new(Algorithm::Sha256),
+            index: IndexBuilder::default(),
+            checksums: Vec::new(),
+        })
+    }
+}
+
 /// The layer on its way to a temporary file.
 struct Spool {
     file: File,
+    /// Whether the cache may keep it.
+    is_in_cache: bool,
     hasher: Hasher,
     size: u64,
 }
 
 impl Spool {
-    fn new() -> Result<Self, Error> {
-        let file = tempfile::tempfile().map_err(spool_error)?;
-        Ok(Self { file, hasher: Hasher::new(Algorithm::Sha256), size: 0 })
+    fn new(cache: Option<&Cache>) -> Result<Self, Error> {
+        let in_cache = cache.and_then(|cache| cache.spool().ok());
+        let is_in_cache = in_cache.is_some();
+        let file = in_cache.map_or_else(tempfile::tempfile, Ok).map_err(spool_error)?;
+        Ok(Self { file, is_in_cache, hasher: Hasher::new(Algorithm::Sha256), size: 0 })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(spool_error)?;
+        if let Err(error) = self.file.write_all_at(bytes, self.size) {
+            if !self.is_in_cache {
+                return Err(spool_error(error));
+            }
+            self.leave_cache().and_then(|()| self.file.write_all_at(bytes, self.size)).map_err(spool_error)?;
+        }
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Goes on elsewhere: where the cache is may be full, which is no reason to fail.
+    fn leave_cache(&mut self) -> io::Result<()> {
+        let mut file = tempfile::tempfile()?;
+        let (mut buffer, mut copied) = (vec![0; 256 * 1024], 0);
+        while copied < self.size {
+            let length = (self.size - copied).min(buffer.len() as u64) as usize;
+            self.file.read_exact_at(&mut buffer[..length], copied)?;
+            file.write_all(&buffer[..length])?;
+            copied += length as u64;
+        }
+        (self.file, self.is_in_cache) = (file, false);
         Ok(())
     }
 }

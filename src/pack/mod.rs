@@ -5,17 +5,22 @@
 //! `bundle`'s; where they go is left to `content`. An [`Artifact`] has files as they are instead, about something else.
 
 mod artifact;
+mod cache;
 mod error;
 mod image;
 mod layer;
+mod plan;
 mod read;
 mod scan;
 mod select;
 mod walk;
+mod workers;
 
 pub use artifact::{Artifact, ArtifactFile, ArtifactOptions};
+pub use cache::{Cache, CacheContents, DEFAULT_CACHE_SIZE};
 pub use error::Error;
 pub use image::{Bundle, ImageFormat, ImageOptions};
+pub use layer::Reuse;
 pub use scan::{Tree, scan};
 pub use select::{Selection, Symlinks};
 
@@ -29,6 +34,8 @@ pub struct PackOptions {
     pub threads: NonZeroUsize,
     /// What the image says of itself.
     pub image: ImageOptions,
+    /// Where to look for what has been packed before, and to keep what is packed now. The bytes do not depend on it.
+    pub cache: Option<Cache>,
 }
 
 impl Default for PackOptions {
@@ -36,6 +43,7 @@ impl Default for PackOptions {
         Self {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             image: ImageOptions::default(),
+            cache: None,
         }
     }
 }

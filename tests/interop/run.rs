@@ -30,6 +30,7 @@ pub fn text(command: &mut Command) -> String {
 pub fn bndlr(arguments: &[&str]) -> Command {
     let mut bndlr = command(env!("CARGO_BIN_EXE_bndlr"), arguments);
     bndlr.env("DOCKER_CONFIG", concat!(env!("CARGO_TARGET_TMPDIR"), "/no-docker-config"));
+    bndlr.env("BNDLR_CACHE_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     bndlr.env_remove("REGISTRY_AUTH_FILE").env_remove("SOURCE_DATE_EPOCH");
     bndlr
 }

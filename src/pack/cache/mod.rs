@@ -1,0 +1,285 @@
+//! The cache: layers that have been packed before, so that what has not changed is not compressed again.
+//!
+//! A layer is a file of its own, which has the name of what it was made of, and goes with what `stored` says of it. So a
+//! layer is kept by renaming the file that it was written to, many processes share a cache without a lock, and one that
+//! is killed leaves nothing half done. Nothing is believed: a member is taken only if it decompresses to what has just
+//! been read from the directory.
+
+mod stored;
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Seek};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, linkat};
+
+pub(super) use self::stored::{Record, Stored, checksum};
+use super::plan::Plan;
+use super::scan::Tree;
+use super::workers::fill;
+use crate::bundle::{COMPRESSION_LEVEL, Kind, annotation};
+use crate::digest::{Algorithm, Digest, Hasher};
+
+/// How many bytes a cache holds if nobody says otherwise: 1 GiB.
+pub const DEFAULT_CACHE_SIZE: u64 = 1 << 30;
+
+/// What a file counts for at least, so that there are never too many to look through.
+const MIN_FILE: u64 = 256 * 1024;
+/// How many layers of the same entries are looked at.
+const ALIKE: usize = 4;
+/// How many other layers are looked at if there is none: those of the same directory first, then those used last.
+const OTHERS: usize = 6;
+/// What files are called that are copied, and how long one may go on before it is taken for left behind.
+const SPOOL: &str = ".spool-";
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// Layers that have been packed before, in a directory.
+///
+/// It is trusted as the program is: who may write there decides what is pushed. So it has to belong to whoever runs this,
+/// or to root, and nobody else may write to it.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    directory: PathBuf,
+    limit: u64,
+}
+
+/// What is in a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheContents {
+    /// How many layers.
+    pub layers: u64,
+    /// How many bytes they have together.
+    pub bytes: u64,
+}
+
+impl Cache {
+    /// The cache in `directory`, which is made if need be, and which holds about `limit` bytes at most: the layers that
+    /// were used last.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, or when others could put layers there.
+    pub fn open(directory: &Path, limit: u64) -> io::Result<Self> {
+        let directory = directory.join("layers");
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        for path in [directory.as_path(), directory.parent().unwrap_or(&directory)] {
+            let metadata = fs::metadata(path)?;
+            let owner = metadata.uid();
+            if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+                return Err(io::Error::other(format!("{} belongs to user {owner}", path.display())));
+            }
+            if metadata.mode() & 0o022 != 0 {
+                return Err(io::Error::other(format!("others may write to {}", path.display())));
+            }
+        }
+        Ok(Self { directory, limit })
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn contents(&self) -> io::Result<CacheContents> {
+        let kept = self.kept()?;
+        Ok(CacheContents { layers: kept.len() as u64, bytes: kept.iter().map(|kept| kept.size).sum() })
+    }
+
+    /// Removes all of it, and nothing that is not the cache's. Returns what was there.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clear(&self) -> io::Result<CacheContents> {
+        let mut removed = CacheContents::default();
+        for kept in self.kept()? {
+            remove(&kept.path)?;
+            removed.layers += 1;
+            removed.bytes += kept.size;
+        }
+        self.remove_abandoned(Duration::ZERO)?;
+        Ok(removed)
+    }
+
+    /// The layers that may have members of `tree`: the likeliest first.
+    pub(super) fn bases(&self, tree: &Tree, plans: &[Plan]) -> Vec<Stored> {
+        let kept = self.kept().unwrap_or_default();
+        let (shape, place) = (shape(tree), place(tree));
+        let open = |kept: &Kept| Stored::open(&kept.path).inspect_err(|_| drop(remove(&kept.path))).ok();
+        let alike = kept.iter().filter(|kept| kept.name.shape == shape).take(ALIKE);
+        let mut bases: Vec<Stored> = alike.filter_map(open).collect();
+        if bases.is_empty() {
+            let (here, elsewhere): (Vec<_>, Vec<_>) = kept.iter().partition(|kept| kept.name.place == place);
+            return here.into_iter().chain(elsewhere).take(OTHERS).filter_map(open).collect();
+        }
+        likeliest_first(tree, plans, &mut bases);
+        bases
+    }
+
+    /// A file without a name for a layer to be written to, in case it is to be kept.
+    pub(super) fn spool(&self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.directory)
+    }
+
+    /// Keeps the layer that has been written to a [`Cache::spool`], or does not, if that fails: then it will have to be
+    /// packed again, and that is all.
+    pub(super) fn keep(&self, file: &File, name: &Name, record: &Record) {
+        let path = self.directory.join(name.to_string());
+        if record.size > self.limit || path.exists() || record.append(file).is_err() {
+            return;
+        }
+        if link(file, &path).or_else(|_| self.copy(file, &path)).is_ok() {
+            let _ = self.make_room();
+        }
+    }
+
+    /// Where a file cannot be given a name later, another one is written.
+    fn copy(&self, mut file: &File, path: &Path) -> io::Result<()> {
+        let mut copy = tempfile::Builder::new().prefix(SPOOL).tempfile_in(&self.directory)?;
+        file.rewind()?;
+        io::copy(&mut file, &mut copy)?;
+        copy.persist(path)?;
+        Ok(())
+    }
+
+    /// Removes what was used longest ago.
+    fn make_room(&self) -> io::Result<()> {
+        let mut total = 0;
+        for kept in self.kept()? {
+            total += kept.size.max(MIN_FILE);
+            if total > self.limit {
+                remove(&kept.path)?;
+            }
+        }
+        self.remove_abandoned(ABANDONED)
+    }
+
+    fn remove_abandoned(&self, age: Duration) -> io::Result<()> {
+        for file in fs::read_dir(&self.directory)? {
+            let file = file?;
+            let is_spool = file.file_name().as_encoded_bytes().starts_with(SPOOL.as_bytes());
+            if is_spool
+                && file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|time| is_older(time, age))
+            {
+                remove(&file.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is kept, used last first.
+    fn kept(&self) -> io::Result<Vec<Kept>> {
+        let mut all = Vec::new();
+        for file in fs::read_dir(&self.directory)? {
+            let file = file?;
+            let Some(name) = file.file_name().to_str().and_then(Name::parse) else { continue };
+            // Another process may just have removed it.
+            let Ok(metadata) = file.metadata() else { continue };
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            all.push(Kept { name, path: file.path(), size: metadata.len(), used });
+        }
+        all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.path.cmp(&b.path)));
+        Ok(all)
+    }
+}
+
+/// A layer that is kept.
+struct Kept {
+    name: Name,
+    path: PathBuf,
+    size: u64,
+    used: SystemTime,
+}
+
+/// Gives a file that has never had one a name (`man 2 open`, `O_TMPFILE`).
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, file, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+fn is_older(time: SystemTime, age: Duration) -> bool {
+    SystemTime::now().duration_since(time).unwrap_or_default() >= age
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a file of the cache is called: by what its layer was made of, so that the likeliest are found by name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    /// The entries: paths, kinds and sizes.
+    shape: String,
+    /// The directory that they were in.
+    place: String,
+    /// The layer's digest.
+    layer: String,
+}
+
+impl Name {
+    pub(super) fn of(tree: &Tree, layer: Digest) -> Self {
+        Self { shape: shape(tree), place: place(tree), layer: layer.hex() }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('-').collect();
+        let &[shape, place, layer] = parts.as_slice() else { return None };
+        let is_hex = |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_name = is_hex(shape, SHORT) && is_hex(place, SHORT) && is_hex(layer, 64);
+        is_name.then(|| Self { shape: shape.into(), place: place.into(), layer: layer.into() })
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.shape, self.place, self.layer)
+    }
+}
+
+/// How many digits of a digest are enough where a wrong guess costs nothing but time.
+const SHORT: usize = 16;
+
+fn short(digest: &Digest) -> String {
+    let mut hex = digest.hex();
+    hex.truncate(SHORT);
+    hex
+}
+
+/// What is known of a tree before any file of it has been read.
+fn shape(tree: &Tree) -> String {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(format!("{} {COMPRESSION_LEVEL}\n", annotation::FORMAT_VERSION).as_bytes());
+    for entry in tree.entries() {
+        let kind = match entry.kind() {
+            Kind::Directory => "/".to_owned(),
+            Kind::File { size, executable } => format!("{size} {executable}"),
+            Kind::Symlink { target } => format!("-> {target}"),
+        };
+        hasher.update(format!("{}\0{kind}\0", entry.path()).as_bytes());
+    }
+    short(&hasher.finish())
+}
+
+fn place(tree: &Tree) -> String {
+    let path = fs::canonicalize(&tree.path).unwrap_or_else(|_| tree.path.clone());
+    short(&Digest::sha256(path.as_os_str().as_encoded_bytes()))
+}
+
+/// Puts that of several layers of the same entries first that has what is in the directory now, if one has: where two of
+/// them differ, the directory is looked at.
+fn likeliest_first(tree: &Tree, plans: &[Plan], bases: &mut Vec<Stored>) {
+    bases.retain(|base| base.members.len() == plans.len());
+    for other in 1..bases.len() {
+        let members = bases[0].members.iter().zip(&bases[other].members);
+        let Some(at) = members.map(|(a, b)| a.digest == b.digest).position(|same| !same) else { continue };
+        let mut tar = Vec::new();
+        let is_other = fill(tree, &plans[at], at + 1 == plans.len(), &mut tar).is_ok()
+            && Digest::sha256(&tar) == bases[other].members[at].digest;
+        if is_other {
+            bases.swap(0, other);
+        }
+    }
+}
