@@ -11,7 +11,7 @@ use super::inspect::config;
 use super::location::Location;
 use super::options::LimitArgs;
 use super::output::Output;
-use crate::bundle::{Entry, Index, Kind, annotation};
+use crate::bundle::{Entry, Index, Kind, annotation, compare_paths};
 use crate::content;
 use crate::manifest::{ImageConfig, Manifest, Platform, RawManifest, media_type};
 use crate::text::printable;
@@ -83,6 +83,9 @@ async fn indexed(opened: &Opened, manifest: &RawManifest) -> Result<Option<Vec<E
         let bytes = opened.images.read_range_unverified(layer, list.offset, list.length).await?;
         entries.extend(index.decode_entries(&bytes).map_err(wrong)?.into_iter().map(|(entry, _)| entry));
     }
+    // A layer has the directories again that its first entry is in.
+    entries.sort_by(|a: &Entry, b| compare_paths(a.path(), b.path()));
+    entries.dedup_by(|a, b| a.path() == b.path() && a.kind() == b.kind() && *a.kind() == Kind::Directory);
     Ok((!image.layers.is_empty()).then_some(entries))
 }
 

@@ -10,8 +10,9 @@ use super::location::Location;
 use super::output::{Output, count, size};
 use super::progress;
 use crate::manifest::{self, Descriptor, Platform};
-use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Symlinks, Tree};
+use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Split, Symlinks, Tree};
 use crate::reference::Tag;
+use crate::text::parse_size;
 use crate::unpack::Limits;
 
 /// How much an image may be, unpacked.
@@ -71,6 +72,12 @@ pub(super) struct PackArgs {
     /// Which manifest the image has: OCI's, or Docker's schema 2
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Image")]
     image_format: ImageFormatArg,
+    /// Make several layers, so that a small change uploads one of them; of about SIZE bytes each, if it is named
+    ///
+    /// For bndlr and container runtimes: Flux takes the first layer for all there is, and Argo CD refuses several. There are
+    /// 64 layers at most, and no file is cut.
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = split, help_heading = "Image")]
+    split: Option<Split>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -107,6 +114,17 @@ pub(super) fn media_type(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("expected a media type, such as application/vnd.example.report+json".to_owned())
+    }
+}
+
+/// A size, or nothing.
+fn split(text: &str) -> Result<Split, String> {
+    match text {
+        "" => Ok(Split::Auto),
+        size => match parse_size(size) {
+            Some(size) if size > 0 => Ok(Split::Every(size)),
+            _ => Err("expected a number of bytes, such as 500kB, 4MiB or 100MB".to_owned()),
+        },
     }
 }
 
@@ -155,7 +173,7 @@ impl PackArgs {
             labels: self.labels.iter().cloned().collect(),
             created: source_date_epoch()?,
         };
-        Ok(PackOptions { image, ..PackOptions::default() })
+        Ok(PackOptions { image, split: self.split.unwrap_or_default(), ..PackOptions::default() })
     }
 }
 

@@ -1,6 +1,5 @@
 //! The image around a layer: configuration and manifest.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -76,16 +75,14 @@ impl ImageOptions {
     }
 }
 
-/// A directory, packed: an image whose contents can be opened as often as need be. Its layer is in a temporary file
-/// that goes with it.
+/// A directory, packed: an image whose contents can be opened as often as need be. Its layers are in temporary files that
+/// go with it, or in the cache.
 #[derive(Debug)]
 pub struct Bundle {
     manifest: RawManifest,
     config: Bytes,
     config_digest: Digest,
-    layer: Arc<File>,
-    layer_digest: Digest,
-    reuse: Reuse,
+    layers: Vec<Layer>,
 }
 
 impl Bundle {
@@ -98,10 +95,14 @@ impl Bundle {
     /// How much of it had been packed before.
     #[must_use]
     pub fn reuse(&self) -> Reuse {
-        self.reuse
+        let all = self.layers.iter().map(|layer| layer.reuse);
+        all.fold(Reuse::default(), |sum, layer| Reuse {
+            members: sum.members + layer.members,
+            cached: sum.cached + layer.cached,
+        })
     }
 
-    /// The layers: for now, always one.
+    /// The layers: one, unless it was to be split.
     #[must_use]
     pub fn layers(&self) -> &[Descriptor] {
         match self.manifest.manifest() {
@@ -122,17 +123,10 @@ impl Tree {
         if image.format == ImageFormat::Docker {
             image.check_schema_2()?;
         }
-        let layer = layer::write(self, options.threads, options.cache.as_ref(), progress)?;
-        let config = Bytes::from(canonical(&config(image, &layer))?);
-        let manifest = manifest(image, &layer, &config)?;
-        Ok(Bundle {
-            manifest,
-            config_digest: Digest::sha256(&config),
-            config,
-            layer: layer.file,
-            layer_digest: layer.digest,
-            reuse: layer.reuse,
-        })
+        let layers = layer::write(self, options, progress)?;
+        let config = Bytes::from(canonical(&config(image, &layers))?);
+        let manifest = manifest(image, &layers, &config)?;
+        Ok(Bundle { manifest, config_digest: Digest::sha256(&config), config, layers })
     }
 }
 
@@ -140,53 +134,66 @@ pub(super) fn canonical(value: &impl serde::Serialize) -> Result<Vec<u8>, Error>
     to_canonical_json(value).map_err(|error| Error::Option(error.to_string()))
 }
 
-fn config(options: &ImageOptions, layer: &Layer) -> ImageConfig {
+fn config(options: &ImageOptions, layers: &[Layer]) -> ImageConfig {
     let mut labels = options.labels.clone();
     if options.format == ImageFormat::Docker {
-        let index = layer.index.annotations();
-        labels.extend(index.into_iter().map(|(key, value)| (annotation::label(&key, 0), value)));
+        for (number, layer) in layers.iter().enumerate() {
+            let index = layer.index.annotations();
+            labels.extend(index.into_iter().map(|(key, value)| (annotation::label(&key, number), value)));
+        }
     }
     ImageConfig {
         created: options.created.clone(),
         platform: options.platform.clone(),
         config: (!labels.is_empty()).then_some(RuntimeConfig { labels: Some(labels) }),
-        rootfs: RootFs { kind: "layers".into(), diff_ids: vec![layer.diff_id] },
-        history: vec![History { created_by: Some("bndlr".into()), ..History::default() }],
+        rootfs: RootFs { kind: "layers".into(), diff_ids: layers.iter().map(|layer| layer.diff_id).collect() },
+        history: vec![History { created_by: Some("bndlr".into()), ..History::default() }; layers.len()],
     }
 }
 
-fn manifest(options: &ImageOptions, layer: &Layer, config: &[u8]) -> Result<RawManifest, Error> {
+fn manifest(options: &ImageOptions, layers: &[Layer], config: &[u8]) -> Result<RawManifest, Error> {
     let (manifest_type, config_type, layer_type) = match options.format {
         ImageFormat::Oci => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG, media_type::OCI_LAYER_GZIP),
         ImageFormat::Docker => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG, media_type::DOCKER_LAYER_GZIP),
     };
-    let mut descriptor = Descriptor::new(layer_type, layer.digest, layer.size);
-    if options.format == ImageFormat::Oci {
-        descriptor.annotations = layer.index.annotations();
-        descriptor.annotations.extend([
-            (annotation::TITLE.to_owned(), ".".to_owned()),
-            (annotation::ORAS_UNPACK.to_owned(), "true".to_owned()),
-            (annotation::ORAS_DIGEST.to_owned(), layer.diff_id.to_string()),
-        ]);
-    }
+    let descriptor = |layer: &Layer| {
+        let mut descriptor = Descriptor::new(layer_type, layer.digest, layer.size);
+        if options.format == ImageFormat::Oci {
+            descriptor.annotations = layer.index.annotations();
+            // ORAS takes two layers of one name for a mistake.
+            if layers.len() == 1 {
+                descriptor.annotations.extend(for_oras(layer));
+            }
+        }
+        descriptor
+    };
     let manifest = ImageManifest {
         schema_version: 2,
         media_type: Some(manifest_type.to_owned()),
         artifact_type: options.artifact_type.clone(),
         config: Descriptor::of(config_type, config),
-        layers: vec![descriptor],
+        layers: layers.iter().map(descriptor).collect(),
         subject: options.subject.clone(),
         annotations: options.annotations.clone(),
     };
     Ok(RawManifest::parse(manifest_type, canonical(&manifest)?.into())?)
 }
 
+/// What makes `oras pull` unpack the layer.
+fn for_oras(layer: &Layer) -> [(String, String); 3] {
+    [
+        (annotation::TITLE.to_owned(), ".".to_owned()),
+        (annotation::ORAS_UNPACK.to_owned(), "true".to_owned()),
+        (annotation::ORAS_DIGEST.to_owned(), layer.diff_id.to_string()),
+    ]
+}
+
 #[async_trait]
 impl Open for Bundle {
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
         let digest = descriptor.digest;
-        if digest == self.layer_digest {
-            Ok(Reader::new(descriptor, read_file(Arc::clone(&self.layer), 0, descriptor.size)))
+        if let Some(layer) = self.layers.iter().find(|layer| layer.digest == digest) {
+            Ok(Reader::new(descriptor, read_file(Arc::clone(&layer.file), 0, descriptor.size)))
         } else if digest == self.config_digest {
             Ok(Reader::of_bytes(descriptor, self.config.clone()))
         } else {

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
-use super::Error;
 use super::cache::{Cache, Name, Record, Stored, checksum};
-use super::plan::{Plan, plan};
+use super::plan::Plan;
 use super::scan::Tree;
 use super::workers::{Packed, Queue, Sent, StopOnDrop, work};
+use super::{Error, PackOptions};
 use crate::bundle::{Index, IndexBuilder, Place};
 use crate::digest::{Algorithm, Digest, Hasher, update_both};
 
@@ -36,17 +36,17 @@ pub struct Reuse {
     pub cached: usize,
 }
 
-/// Makes the layer of `tree`. `progress` is told how many tar bytes are done, again and again.
-pub(super) fn write(
-    tree: &Tree,
-    threads: NonZeroUsize,
-    cache: Option<&Cache>,
-    progress: &dyn Fn(u64),
-) -> Result<Layer, Error> {
-    let plans = plan(tree);
-    let bases = cache.map(|cache| cache.bases(tree, &plans)).unwrap_or_default();
-    let queue = Queue::new(&plans);
-    let threads = threads.get().min(plans.len());
+/// Makes the layers of `tree`. `progress` is told how many tar bytes are done, again and again.
+pub(super) fn write(tree: &Tree, options: &PackOptions, progress: &dyn Fn(u64)) -> Result<Vec<Layer>, Error> {
+    let plan = Plan::new(tree, options.split);
+    let layers = plan.layers();
+    let cache = options.cache.as_ref();
+    let bases = match cache {
+        Some(cache) => cache.bases(tree, &plan, &layers),
+        None => layers.iter().map(|_| Vec::new()).collect(),
+    };
+    let queue = Queue::new(&plan);
+    let threads = options.threads.get().min(plan.members.len());
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..threads {
@@ -55,28 +55,64 @@ pub(super) fn write(
         }
         drop(sender);
         let _stop = StopOnDrop(&queue);
-        Assembly { tree, queue: &queue, bases: &bases, cache }.run(&receiver, progress)
+        let mut members = Members { receiver, early: BTreeMap::new(), queue: &queue, done: 0, progress };
+        let assemble = |(layer, bases): (Range<usize>, &Vec<Stored>)| {
+            Assembly { tree, plan: &plan, layer, bases, cache }.run(&mut members)
+        };
+        layers.into_iter().zip(&bases).map(assemble).collect()
     })
 }
 
-/// Putting members in order.
+/// The members, in order, as the threads make them.
+struct Members<'a> {
+    receiver: Receiver<Sent>,
+    /// Those that came before their turn.
+    early: BTreeMap<usize, Packed>,
+    queue: &'a Queue<'a>,
+    /// How many tar bytes are done.
+    done: u64,
+    progress: &'a dyn Fn(u64),
+}
+
+impl Members<'_> {
+    /// The member with this number.
+    fn next(&mut self, wanted: usize) -> Result<Packed, Error> {
+        loop {
+            if let Some(packed) = self.early.remove(&wanted) {
+                return Ok(packed);
+            }
+            let Ok((at, packed)) = self.receiver.recv() else {
+                unreachable!("threads end only when every member has been sent, or by a panic that ends the scope")
+            };
+            self.early.insert(at, packed?);
+        }
+    }
+
+    /// Makes room for others.
+    fn done(&mut self, at: usize, packed: Packed) {
+        self.done += self.queue.done(at, packed.tar);
+        (self.progress)(self.done);
+    }
+}
+
+/// Putting the members of a layer in order.
 struct Assembly<'a> {
     tree: &'a Tree,
-    queue: &'a Queue<'a>,
+    plan: &'a Plan<'a>,
+    /// The numbers of its members.
+    layer: Range<usize>,
     bases: &'a [Stored],
     cache: Option<&'a Cache>,
 }
 
 impl Assembly<'_> {
     /// As long as every member is that of the first base, nothing is hashed or written: if it stays so, this is that layer.
-    fn run(&self, receiver: &Receiver<Sent>, progress: &dyn Fn(u64)) -> Result<Layer, Error> {
-        let plans = self.queue.plans;
-        let base = self.bases.first().filter(|base| base.members.len() == plans.len());
+    fn run(&self, members: &mut Members<'_>) -> Result<Layer, Error> {
+        let base = self.bases.first().filter(|base| base.members.len() == self.layer.len());
         let mut writing = None;
-        let mut reuse = Reuse { members: plans.len(), cached: 0 };
-        let (mut early, mut done) = (BTreeMap::new(), 0);
-        for (at, plan) in plans.iter().enumerate() {
-            let packed = next(receiver, &mut early, at)?;
+        let mut reuse = Reuse { members: self.layer.len(), cached: 0 };
+        for at in self.layer.clone() {
+            let packed = members.next(at)?;
             reuse.cached += usize::from(packed.found.is_some());
             let is_base = base.is_some() && packed.found.is_some_and(|(number, _)| number == 0);
             if writing.is_some() || !is_base {
@@ -84,11 +120,9 @@ impl Assembly<'_> {
                     Some(writing) => writing,
                     None => writing.insert(self.begin(base, at)?),
                 };
-                self.add(writing, plan, &packed.tar, &packed.gzip, packed.found.map(|(_, digest)| digest))?;
+                self.add(writing, at, &packed.tar, &packed.gzip, packed.found.map(|(_, digest)| digest))?;
             }
-            self.queue.done(at, packed.tar);
-            done += plan.size();
-            progress(done);
+            members.done(at, packed);
         }
         let layer = match (writing, base) {
             (Some(writing), _) => self.finish(writing)?,
@@ -101,15 +135,15 @@ impl Assembly<'_> {
     /// Starts to write, with the members before `at`, which are those of `base`.
     fn begin(&self, base: Option<&Stored>, at: usize) -> Result<Writing, Error> {
         let mut writing = Writing::new(self.cache)?;
-        for (at, plan) in self.queue.plans[..at].iter().enumerate() {
+        for (nth, at) in (self.layer.start..at).enumerate() {
             let Some(base) = base else { unreachable!("without a base, writing starts with the first member") };
-            let (tar, gzip) = base.inflate(at).map_err(spool_error)?;
-            self.add(&mut writing, plan, &tar, &gzip, Some(base.members[at].digest))?;
+            let (tar, gzip) = base.inflate(nth).map_err(spool_error)?;
+            self.add(&mut writing, at, &tar, &gzip, Some(base.members[nth].digest))?;
         }
         Ok(writing)
     }
 
-    fn add(&self, to: &mut Writing, plan: &Plan, tar: &[u8], gzip: &[u8], known: Option<Digest>) -> Result<(), Error> {
+    fn add(&self, to: &mut Writing, at: usize, tar: &[u8], gzip: &[u8], known: Option<Digest>) -> Result<(), Error> {
         let digest = if let Some(digest) = known {
             to.diff_id.update(tar);
             digest
@@ -120,8 +154,9 @@ impl Assembly<'_> {
         };
         to.spool.write(gzip)?;
         to.checksums.push(checksum(gzip));
-        if plan.begins() {
-            for (nth, found) in self.tree.entries[plan.entries.clone()].iter().enumerate() {
+        let member = &self.plan.members[at];
+        if member.begins() {
+            for (nth, found) in self.plan.entries(member).iter().enumerate() {
                 to.index.entry(&found.entry, if nth == 0 { Place::Begins } else { Place::Continues });
             }
         }
@@ -137,22 +172,13 @@ impl Assembly<'_> {
         let Spool { file, is_in_cache, hasher, size } = spool;
         let (digest, diff_id) = (hasher.finish(), diff_id.finish());
         if let Some(cache) = self.cache.filter(|_| is_in_cache) {
-            cache.keep(&file, &Name::of(self.tree, digest), &Record { digest, size, diff_id, index, checksums });
+            cache.keep(
+                &file,
+                &Name::of(self.tree, self.plan, &self.layer, digest),
+                &Record { digest, size, diff_id, index, checksums },
+            );
         }
         Ok(Layer { file: Arc::new(file), size, digest, diff_id, index, reuse: Reuse::default() })
-    }
-}
-
-/// The member with this number; those that come before their turn wait in `early`.
-fn next(receiver: &Receiver<Sent>, early: &mut BTreeMap<usize, Packed>, wanted: usize) -> Result<Packed, Error> {
-    loop {
-        if let Some(packed) = early.remove(&wanted) {
-            return Ok(packed);
-        }
-        let Ok((at, packed)) = receiver.recv() else {
-            unreachable!("threads end only when every member has been sent, or by a panic that ends the scope")
-        };
-        early.insert(at, packed?);
     }
 }
 

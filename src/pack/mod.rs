@@ -21,6 +21,7 @@ pub use cache::{Cache, CacheContents, DEFAULT_CACHE_SIZE};
 pub use error::Error;
 pub use image::{Bundle, ImageFormat, ImageOptions};
 pub use layer::Reuse;
+pub use plan::{MAX_LAYERS, Split};
 pub use scan::{Tree, scan};
 pub use select::{Selection, Symlinks};
 
@@ -34,6 +35,8 @@ pub struct PackOptions {
     pub threads: NonZeroUsize,
     /// What the image says of itself.
     pub image: ImageOptions,
+    /// Whether there is to be more than one layer.
+    pub split: Split,
     /// Where to look for what has been packed before, and to keep what is packed now. The bytes do not depend on it.
     pub cache: Option<Cache>,
 }
@@ -43,6 +46,7 @@ impl Default for PackOptions {
         Self {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             image: ImageOptions::default(),
+            split: Split::Never,
             cache: None,
         }
     }

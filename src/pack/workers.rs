@@ -7,7 +7,7 @@ use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
 use super::Error;
 use super::cache::Stored;
-use super::plan::Plan;
+use super::plan::{Member, Plan};
 use super::scan::Tree;
 use crate::bundle::{COMPRESSION_LEVEL, END_OF_ARCHIVE, Kind};
 use crate::digest::Digest;
@@ -23,7 +23,7 @@ const SPARE: usize = 8;
 pub(super) struct Packed {
     pub(super) tar: Vec<u8>,
     pub(super) gzip: Vec<u8>,
-    /// Which of the cached layers it is from, and the digest of its tar bytes that is known from there.
+    /// Which of the bases of its layer it is from, and the digest of its tar bytes that is known from there.
     pub(super) found: Option<(usize, Digest)>,
 }
 
@@ -32,7 +32,7 @@ pub(super) type Sent = (usize, Result<Packed, Error>);
 
 /// Which member is next, and whether there is room for it.
 pub(super) struct Queue<'a> {
-    pub(super) plans: &'a [Plan],
+    plan: &'a Plan<'a>,
     state: Mutex<State>,
     room: Condvar,
 }
@@ -46,8 +46,8 @@ struct State {
 }
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(plans: &'a [Plan]) -> Self {
-        Self { plans, state: Mutex::default(), room: Condvar::new() }
+    pub(super) fn new(plan: &'a Plan<'a>) -> Self {
+        Self { plan, state: Mutex::default(), room: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -58,26 +58,28 @@ impl<'a> Queue<'a> {
     /// Waits for room and takes the next member, with an empty buffer for its tar bytes.
     fn take(&self) -> Option<(usize, Vec<u8>)> {
         let full = |state: &mut State| {
-            let size = self.plans.get(state.next).map_or(0, Plan::size);
+            let size = self.plan.members.get(state.next).map_or(0, Member::size);
             state.in_flight > 0 && state.in_flight + size > IN_FLIGHT
         };
         let mut state = self.room.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
         let at = state.next;
-        state.in_flight += self.plans.get(at)?.size();
+        state.in_flight += self.plan.members.get(at)?.size();
         state.next += 1;
         Some((at, state.spare.pop().unwrap_or_default()))
     }
 
-    /// Makes room again once a member is written.
-    pub(super) fn done(&self, at: usize, mut tar: Vec<u8>) {
+    /// Makes room again once a member is written, and says for how many tar bytes.
+    pub(super) fn done(&self, at: usize, mut tar: Vec<u8>) -> u64 {
+        let size = self.plan.members[at].size();
         let mut state = self.state();
-        state.in_flight -= self.plans[at].size();
+        state.in_flight -= size;
         if state.spare.len() < SPARE {
             tar.clear();
             state.spare.push(tar);
         }
         drop(state);
         self.room.notify_all();
+        size
     }
 }
 
@@ -86,18 +88,18 @@ pub(super) struct StopOnDrop<'a>(pub(super) &'a Queue<'a>);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        *self.0.state() = State { next: self.0.plans.len(), ..State::default() };
+        *self.0.state() = State { next: self.0.plan.members.len(), ..State::default() };
         self.0.room.notify_all();
     }
 }
 
-/// Makes members until there are no more, or until nobody takes them.
-pub(super) fn work(tree: &Tree, queue: &Queue<'_>, bases: &[Stored], sender: &Sender<Sent>) {
-    let mut worker = Worker::new(bases);
+/// Makes members until there are no more, or until nobody takes them. There are `bases` for each layer.
+pub(super) fn work(tree: &Tree, queue: &Queue<'_>, bases: &[Vec<Stored>], sender: &Sender<Sent>) {
+    let mut worker = Worker::new();
     while let Some((at, mut tar)) = queue.take() {
-        let is_last = at + 1 == queue.plans.len();
-        let plan = &queue.plans[at];
-        let packed = fill(tree, plan, is_last, &mut tar).map(|()| worker.pack(tree, plan, tar));
+        let plan = queue.plan;
+        let bases = &bases[plan.members[at].layer];
+        let packed = fill(tree, plan, at, &mut tar).map(|()| worker.pack(plan, &plan.members[at], bases, tar));
         if sender.send((at, packed)).is_err() {
             return;
         }
@@ -105,8 +107,7 @@ pub(super) fn work(tree: &Tree, queue: &Queue<'_>, bases: &[Stored], sender: &Se
 }
 
 /// What a thread keeps from member to member.
-struct Worker<'a> {
-    bases: &'a [Stored],
+struct Worker {
     compressor: Compressor,
     decompressor: Decompressor,
     /// As long as the longest member so far may have become.
@@ -114,11 +115,10 @@ struct Worker<'a> {
     inflated: Vec<u8>,
 }
 
-impl<'a> Worker<'a> {
-    fn new(bases: &'a [Stored]) -> Self {
+impl Worker {
+    fn new() -> Self {
         let Ok(level) = CompressionLvl::new(COMPRESSION_LEVEL) else { unreachable!("6 is a level of libdeflate") };
         Self {
-            bases,
             compressor: Compressor::new(level),
             decompressor: Decompressor::new(),
             compressed: Vec::new(),
@@ -126,8 +126,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn pack(&mut self, tree: &Tree, plan: &Plan, tar: Vec<u8>) -> Packed {
-        if let Some((base, digest, gzip)) = self.find(tree, plan, &tar) {
+    fn pack(&mut self, plan: &Plan<'_>, member: &Member, bases: &[Stored], tar: Vec<u8>) -> Packed {
+        if let Some((base, digest, gzip)) = self.find(bases, plan.first_path(member), member.step(), &tar) {
             return Packed { tar, gzip, found: Some((base, digest)) };
         }
         let bound = self.compressor.gzip_compress_bound(tar.len());
@@ -140,10 +140,10 @@ impl<'a> Worker<'a> {
 
     /// The member of a cached layer that decompresses to just these bytes. Nothing else is taken for one: a cache that
     /// is damaged costs time and nothing more.
-    fn find(&mut self, tree: &Tree, plan: &Plan, tar: &[u8]) -> Option<(usize, Digest, Vec<u8>)> {
+    fn find(&mut self, bases: &[Stored], path: &str, step: usize, tar: &[u8]) -> Option<(usize, Digest, Vec<u8>)> {
         let mut tried = Vec::new();
-        for (number, base) in self.bases.iter().enumerate() {
-            let Some(at) = base.find(plan.first_path(tree), plan.step(), tar.len() as u64) else { continue };
+        for (number, base) in bases.iter().enumerate() {
+            let Some(at) = base.find(path, step, tar.len() as u64) else { continue };
             let digest = base.members[at].digest;
             if tried.contains(&digest) {
                 continue;
@@ -160,14 +160,16 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Puts the tar bytes of a member into `tar`, which is empty.
-pub(super) fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -> Result<(), Error> {
+/// Puts the tar bytes of the member with this number into `tar`, which is empty.
+pub(super) fn fill(tree: &Tree, plan: &Plan<'_>, at: usize, tar: &mut Vec<u8>) -> Result<(), Error> {
+    let member = &plan.members[at];
+    let entries = plan.entries(member);
     // One byte more than the contents is read at a time, to see where a file ends.
-    tar.reserve(plan.size() as usize + END_OF_ARCHIVE.len() + 1);
-    for found in &tree.entries[plan.entries.clone()] {
+    tar.reserve(member.size() as usize + END_OF_ARCHIVE.len() + 1);
+    for found in entries {
         let entry = &found.entry;
         let whole = 0..entry.tar_size();
-        let range = if plan.entries.len() == 1 { plan.bytes.clone() } else { whole };
+        let range = if entries.len() == 1 { member.bytes.clone() } else { whole };
         let head = entry.head();
         let contents = head.len() as u64..head.len() as u64 + entry.size();
         let end = tar.len() + (range.end - range.start) as usize;
@@ -182,7 +184,7 @@ pub(super) fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -
         // What is left to the end of the last block is zeros.
         tar.resize(end, 0);
     }
-    if is_last {
+    if plan.is_last(at) {
         tar.extend_from_slice(&END_OF_ARCHIVE);
     }
     Ok(())

@@ -9,6 +9,7 @@ mod stored;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Seek};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -101,19 +102,10 @@ impl Cache {
         Ok(removed)
     }
 
-    /// The layers that may have members of `tree`: the likeliest first.
-    pub(super) fn bases(&self, tree: &Tree, plans: &[Plan]) -> Vec<Stored> {
+    /// For each of the layers, the kept ones that may have some of its members: the likeliest first.
+    pub(super) fn bases(&self, tree: &Tree, plan: &Plan<'_>, layers: &[Range<usize>]) -> Vec<Vec<Stored>> {
         let kept = self.kept().unwrap_or_default();
-        let (shape, place) = (shape(tree), place(tree));
-        let open = |kept: &Kept| Stored::open(&kept.path).inspect_err(|_| drop(remove(&kept.path))).ok();
-        let alike = kept.iter().filter(|kept| kept.name.shape == shape).take(ALIKE);
-        let mut bases: Vec<Stored> = alike.filter_map(open).collect();
-        if bases.is_empty() {
-            let (here, elsewhere): (Vec<_>, Vec<_>) = kept.iter().partition(|kept| kept.name.place == place);
-            return here.into_iter().chain(elsewhere).take(OTHERS).filter_map(open).collect();
-        }
-        likeliest_first(tree, plans, &mut bases);
-        bases
+        layers.iter().map(|layer| bases_of(&kept, tree, plan, layer)).collect()
     }
 
     /// A file without a name for a layer to be written to, in case it is to be kept.
@@ -183,6 +175,19 @@ impl Cache {
     }
 }
 
+fn bases_of(kept: &[Kept], tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>) -> Vec<Stored> {
+    let (shape, place) = (shape(plan, layer), place(tree, plan, layer));
+    let open = |kept: &Kept| Stored::open(&kept.path).inspect_err(|_| drop(remove(&kept.path))).ok();
+    let alike = kept.iter().filter(|kept| kept.name.shape == shape).take(ALIKE);
+    let mut bases: Vec<Stored> = alike.filter_map(open).collect();
+    if bases.is_empty() {
+        let (here, elsewhere): (Vec<_>, Vec<_>) = kept.iter().partition(|kept| kept.name.place == place);
+        return here.into_iter().chain(elsewhere).take(OTHERS).filter_map(open).collect();
+    }
+    likeliest_first(tree, plan, layer, &mut bases);
+    bases
+}
+
 /// A layer that is kept.
 struct Kept {
     name: Name,
@@ -211,17 +216,18 @@ fn remove(path: &Path) -> io::Result<()> {
 /// What a file of the cache is called: by what its layer was made of, so that the likeliest are found by name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Name {
-    /// The entries: paths, kinds and sizes.
+    /// What was known of it before any file had been read.
     shape: String,
-    /// The directory that they were in.
+    /// Which part of which directory it was.
     place: String,
-    /// The layer's digest.
+    /// Its digest.
     layer: String,
 }
 
 impl Name {
-    pub(super) fn of(tree: &Tree, layer: Digest) -> Self {
-        Self { shape: shape(tree), place: place(tree), layer: layer.hex() }
+    /// The name of the layer that these members make.
+    pub(super) fn of(tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>, digest: Digest) -> Self {
+        Self { shape: shape(plan, layer), place: place(tree, plan, layer), layer: digest.hex() }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -248,11 +254,12 @@ fn short(digest: &Digest) -> String {
     hex
 }
 
-/// What is known of a tree before any file of it has been read.
-fn shape(tree: &Tree) -> String {
+fn shape(plan: &Plan<'_>, layer: &Range<usize>) -> String {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     hasher.update(format!("{} {COMPRESSION_LEVEL}\n", annotation::FORMAT_VERSION).as_bytes());
-    for entry in tree.entries() {
+    let members = plan.members[layer.clone()].iter().filter(|member| member.begins());
+    let entries = members.flat_map(|member| plan.entries(member));
+    for entry in entries.map(|found| &found.entry) {
         let kind = match entry.kind() {
             Kind::Directory => "/".to_owned(),
             Kind::File { size, executable } => format!("{size} {executable}"),
@@ -263,20 +270,26 @@ fn shape(tree: &Tree) -> String {
     short(&hasher.finish())
 }
 
-fn place(tree: &Tree) -> String {
-    let path = fs::canonicalize(&tree.path).unwrap_or_else(|_| tree.path.clone());
-    short(&Digest::sha256(path.as_os_str().as_encoded_bytes()))
+fn place(tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>) -> String {
+    let directory = fs::canonicalize(&tree.path).unwrap_or_else(|_| tree.path.clone());
+    let mut place = directory.into_os_string().into_encoded_bytes();
+    // Without splitting, there is one layer, whatever it begins with.
+    if layer.start > 0 {
+        place.push(0);
+        place.extend_from_slice(plan.last_path(&plan.members[layer.start]).as_bytes());
+    }
+    short(&Digest::sha256(&place))
 }
 
 /// Puts that of several layers of the same entries first that has what is in the directory now, if one has: where two of
 /// them differ, the directory is looked at.
-fn likeliest_first(tree: &Tree, plans: &[Plan], bases: &mut Vec<Stored>) {
-    bases.retain(|base| base.members.len() == plans.len());
+fn likeliest_first(tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>, bases: &mut Vec<Stored>) {
+    bases.retain(|base| base.members.len() == layer.len());
     for other in 1..bases.len() {
         let members = bases[0].members.iter().zip(&bases[other].members);
         let Some(at) = members.map(|(a, b)| a.digest == b.digest).position(|same| !same) else { continue };
         let mut tar = Vec::new();
-        let is_other = fill(tree, &plans[at], at + 1 == plans.len(), &mut tar).is_ok()
+        let is_other = fill(tree, plan, layer.start + at, &mut tar).is_ok()
             && Digest::sha256(&tar) == bases[other].members[at].digest;
         if is_other {
             bases.swap(0, other);
