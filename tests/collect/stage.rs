@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bndlr::server::storage::{
-    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Record, Round, SessionId, Storage, Sweep,
+    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Round, SessionId, Storage, Sweep,
 };
 use bytes::Bytes;
 
@@ -78,7 +78,7 @@ impl Stage {
 
 #[async_trait]
 impl Storage for Stage {
-    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         self.call()?.read(key).await
     }
 

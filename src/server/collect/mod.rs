@@ -240,12 +240,12 @@ impl Collection<'_> {
 
     async fn read_manifest(&self, name: &Name, digest: Digest) -> Result<Option<RawManifest>, Error> {
         let key = Key::Manifest(name.clone(), digest);
-        let record = match self.storage.read(&key).await? {
+        let value = match self.storage.read(&key).await? {
             None if self.is_present(name, digest).await? => self.storage.read(&key).await?,
             found => found,
         };
-        let Some(record) = record else { return Ok(None) };
-        let manifest = StoredManifest::decode(&record.bytes).and_then(|manifest| manifest.parse());
+        let Some(value) = value else { return Ok(None) };
+        let manifest = StoredManifest::decode(&value).and_then(|manifest| manifest.parse());
         manifest.map(Some).ok_or_else(|| Error::Damaged(key.to_string()))
     }
 
