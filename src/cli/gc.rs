@@ -9,7 +9,7 @@ use super::duration;
 use super::error::{Error, Exit};
 use super::output::{self, Output};
 use super::storage::Place;
-use crate::server::collect::{DryRun, Freed, Options, collect};
+use crate::server::collect::{Collected, DryRun, Freed, Options, collect};
 use crate::server::storage::{self, Item, Key};
 
 /// Remove from a registry what nobody needs any more
@@ -48,16 +48,28 @@ impl Collect {
             return Err(Error::usage("no registry was named").hint("--root DIR or --storage URL names one"));
         };
         if !self.dry_run {
-            let freed = collect(&*storage, &options).await?;
-            return output.result(&format!("Freed {}", describe(&freed)), || to_json(&freed, None));
+            let Collected { freed, damaged } = collect(&*storage, &options).await?;
+            output.result(&format!("Freed {}", describe(&freed)), || to_json(&freed, None))?;
+            return complain(&damaged);
         }
         let dry_run = Arc::new(DryRun::over(storage));
-        let freed = collect(&*dry_run, &options).await?;
+        let Collected { freed, damaged } = collect(&*dry_run, &options).await?;
         let items = dry_run.discarded();
         let mut lines: Vec<String> = items.iter().map(|item| format!("Would remove {item}")).collect();
         lines.push(format!("Would free {}", describe(&freed)));
-        output.result(&lines.join("\n"), || to_json(&freed, Some(&items)))
+        output.result(&lines.join("\n"), || to_json(&freed, Some(&items)))?;
+        complain(&damaged)
     }
+}
+
+/// Says what could not be read, once all else is done.
+fn complain(damaged: &[storage::Error]) -> Result<(), Error> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let words: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+    Err(Error::new(Exit::Content, words.join("; "))
+        .hint("all that is in the same repository was kept; push it again, or delete it, and collect once more"))
 }
 
 /// `3 manifests, 5 blobs and 1 upload: 12 MB`

@@ -1,6 +1,7 @@
 //! A storage that can be stopped, and in which things can be old.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -47,7 +48,11 @@ impl Stage {
 
     fn call(&self) -> Result<&dyn Storage, Error> {
         let left = self.calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok() { Ok(&*self.inner) } else { Err(Error::Damaged("the test".to_owned())) }
+        if left.is_ok() {
+            Ok(&*self.inner)
+        } else {
+            Err(Error::Io { what: "go on".to_owned(), source: ErrorKind::Interrupted.into() })
+        }
     }
 
     fn age(&self, item: &Item, modified: SystemTime) -> SystemTime {
