@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::duration;
 use super::error::{Error, Exit};
-use super::output::{self, Output};
+use super::output::{self, Format, Output};
 use super::storage::Place;
 use crate::server::collect::{Collected, DryRun, Freed, Options, collect};
 use crate::server::storage::{self, Item, Key};
@@ -49,23 +49,30 @@ impl Collect {
         };
         if !self.dry_run {
             let Collected { freed, damaged } = collect(&*storage, &options).await?;
-            output.result(&format!("Freed {}", describe(&freed)), || to_json(&freed, None))?;
-            return complain(&damaged);
+            return report(output, &damaged, &format!("Freed {}", describe(&freed)), || to_json(&freed, None));
         }
         let dry_run = Arc::new(DryRun::over(storage));
         let Collected { freed, damaged } = collect(&*dry_run, &options).await?;
         let items = dry_run.discarded();
         let mut lines: Vec<String> = items.iter().map(|item| format!("Would remove {item}")).collect();
         lines.push(format!("Would free {}", describe(&freed)));
-        output.result(&lines.join("\n"), || to_json(&freed, Some(&items)))?;
-        complain(&damaged)
+        report(output, &damaged, &lines.join("\n"), || to_json(&freed, Some(&items)))
     }
 }
 
-/// Says what could not be read, once all else is done.
-fn complain(damaged: &[storage::Error]) -> Result<(), Error> {
+/// Says what was done, and fails when something could not be read.
+fn report(
+    output: &Output,
+    damaged: &[storage::Error],
+    text: &str,
+    json: impl FnOnce() -> serde_json::Value,
+) -> Result<(), Error> {
     if damaged.is_empty() {
-        return Ok(());
+        return output.result(text, json);
+    }
+    // There is one JSON document, and then that is the error's.
+    if output.format == Format::Text {
+        output.result(text, json)?;
     }
     let words: Vec<String> = damaged.iter().map(ToString::to_string).collect();
     Err(Error::new(Exit::Content, words.join("; "))
