@@ -139,6 +139,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_manifest_is_kept_until_anybody_removes_it_and_a_tag_is_not() {
+        for root in roots() {
+            let [storage, other] = [(), ()].map(|()| Filesystem::open(root.path()).unwrap());
+            let (paths, recent) = (&storage.paths, &storage.recent);
+            let manifest = Key::Manifest(NAME.parse().unwrap(), Digest::sha256(b"manifest"));
+            let tag = Key::Tag(NAME.parse().unwrap(), "v1".parse().unwrap());
+            for key in [&manifest, &tag] {
+                storage.write(key, "value".into(), Condition::Any).await.unwrap();
+                records::read(paths, key).unwrap().unwrap();
+                assert_eq!(read(paths, recent, key).unwrap(), "value", "{key}");
+            }
+            assert_eq!(recent.get(&paths.record(&manifest)).unwrap().0, "value");
+            assert_eq!(recent.get(&paths.record(&tag)), None);
+            other.remove(&manifest, Condition::Any).await.unwrap();
+            assert_eq!(read(paths, recent, &manifest), None);
+            assert_eq!(storage.read(&manifest).await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_read_whole_whether_it_is_small_or_not() {
+        for root in roots() {
+            let storage = Filesystem::open(root.path()).unwrap();
+            let subject = Digest::sha256(b"subject");
+            for size in [0, 1, SMALL - 1, SMALL, SMALL + 1, 10 * SMALL] {
+                let key = Key::Referrer(NAME.parse().unwrap(), subject, Digest::sha256(&size.to_be_bytes()));
+                let value = Bytes::from(vec![b'x'; size]);
+                storage.write(&key, value.clone(), Condition::Any).await.unwrap();
+                records::read(&storage.paths, &key).unwrap().unwrap();
+                assert_eq!(storage.read(&key).await.unwrap().unwrap(), value, "{size} bytes");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_content_is_kept_once_it_was_read_whole() {
         for root in roots() {
             let storage = Filesystem::open(root.path()).unwrap();
