@@ -126,13 +126,18 @@ impl Digest {
     /// The value in lower-case hexadecimal, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {
+        self.write_hex(&mut [0; 128]).to_owned()
+    }
+
+    /// The same, in a buffer that has room for every algorithm's.
+    fn write_hex<'a>(&self, buffer: &'a mut [u8; 128]) -> &'a str {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = String::with_capacity(2 * self.as_bytes().len());
-        for byte in self.as_bytes() {
-            hex.push(DIGITS[usize::from(byte >> 4)] as char);
-            hex.push(DIGITS[usize::from(byte & 15)] as char);
+        for (pair, byte) in buffer.chunks_exact_mut(2).zip(self.as_bytes()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
         }
-        hex
+        // These are all digits.
+        std::str::from_utf8(&buffer[..2 * self.algorithm.size()]).unwrap_or_default()
     }
 
     /// The first twelve hexadecimal digits, for people.
@@ -146,7 +151,9 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm, self.hex())
+        f.write_str(self.algorithm.name())?;
+        f.write_str(":")?;
+        f.write_str(self.write_hex(&mut [0; 128]))
     }
 }
 

@@ -40,6 +40,20 @@ fn files(root: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gc_says_what_is_damaged_after_all_else_is_done() {
+    let desk = Desk::new();
+    fill(&desk).await;
+    let damaged = Digest::sha256(b"damaged");
+    desk.write(&format!("root/repositories/a/_manifests/sha256/{}", damaged.hex()), "?");
+    let ran = desk.run("gc --root root --grace 0s --upload-timeout 0s");
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert!(ran.stdout.starts_with("Freed 0 manifests, 0 blobs and 1 upload: "), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("manifest {damaged} of a is damaged")), "{ran:?}");
+    let ran = desk.run("gc --root root --grace 0s --format json");
+    assert_eq!((ran.code, &ran.json()["error"]["code"]), (Some(5), &json!("content")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gc_shows_what_would_go_and_then_what_it_freed() {
     let desk = Desk::new();
     let dead = fill(&desk).await;

@@ -16,6 +16,8 @@ const REPOSITORY: &str = "load/test";
 const SMALL: u64 = 500_000;
 const LARGE: u64 = 100_000_000;
 const HUGE: u64 = 1 << 30;
+/// How many small blobs are fetched before a huge one is, so that what a server keeps of them in memory is full.
+const KEPT: u64 = 80;
 /// How many small blobs are pushed, how large they are, and how many at once.
 const PUSHES: (u64, u64, u64) = (1000, 4096, 16);
 
@@ -62,17 +64,20 @@ struct Run {
 pub struct Blobs {
     small: Digest,
     large: Digest,
+    kept: Vec<Digest>,
     manifest_size: u64,
 }
 
 impl Blobs {
     pub fn push(server: &Server) -> Self {
         let mut client = Client::connect(server.address);
-        let [small, large, config] = [SMALL, LARGE, 2].map(|size| {
-            let digest = digest(size, size);
-            client.push(REPOSITORY, &digest.to_string(), size, noise(size, size));
+        let mut push = |seed, size| {
+            let digest = digest(seed, size);
+            client.push(REPOSITORY, &digest.to_string(), size, noise(seed, size));
             (digest, size)
-        });
+        };
+        let [small, large, config] = [SMALL, LARGE, 2].map(|size| push(size, size));
+        let kept = (0..KEPT).map(|more| push(SMALL + 1 + more, SMALL).0).collect();
         let descriptor = |(digest, size): (Digest, u64), media_type| {
             format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
         };
@@ -85,7 +90,7 @@ impl Blobs {
         let headers = format!("content-type: {OCI_MANIFEST}\r\n");
         let manifest_size = manifest.len() as u64;
         assert_eq!(client.send("PUT", &target, &headers, manifest_size, manifest.as_bytes()).status, 201);
-        Self { small: small.0, large: large.0, manifest_size }
+        Self { small: small.0, large: large.0, kept, manifest_size }
     }
 }
 
@@ -114,7 +119,7 @@ impl Case {
             Self::SmallBlob => get(format!("blobs/{}", blobs.small), 16, SMALL),
             Self::LargeBlob => get(format!("blobs/{}", blobs.large), 4, LARGE),
             Self::Push => push(server),
-            Self::Huge => huge(server),
+            Self::Huge => huge(server, blobs),
         };
         let cpu = server.cpu().saturating_sub(cpu).div_f64(count);
         let rate = count / elapsed.as_secs_f64();
@@ -147,15 +152,19 @@ fn push(server: &Server) -> Run {
     Run { count: count as f64, elapsed, p99: times[times.len() * 99 / 100], size }
 }
 
-/// Pushes a blob of 1 GiB and fetches it again.
-fn huge(server: &Server) -> Run {
+/// Pushes a blob of 1 GiB and fetches it again, after all the small ones.
+fn huge(server: &Server, blobs: &Blobs) -> Run {
     let seed = fresh(1);
-    let digest = digest(seed, HUGE).to_string();
+    let digest = digest(seed, HUGE);
     let mut client = Client::connect(server.address);
+    let get = |client: &mut Client, digest: Digest, size| {
+        let answer = client.send("GET", &format!("/v2/{REPOSITORY}/blobs/{digest}"), "", 0, io::empty());
+        assert_eq!((answer.status, answer.length), (200, size));
+    };
+    blobs.kept.iter().for_each(|kept| get(&mut client, *kept, SMALL));
     let begun = Instant::now();
-    client.push(REPOSITORY, &digest, HUGE, noise(seed, HUGE));
-    let answer = client.send("GET", &format!("/v2/{REPOSITORY}/blobs/{digest}"), "", 0, io::empty());
-    assert_eq!((answer.status, answer.length), (200, HUGE));
+    client.push(REPOSITORY, &digest.to_string(), HUGE, noise(seed, HUGE));
+    get(&mut client, digest, HUGE);
     let elapsed = begun.elapsed();
     Run { count: 1.0, elapsed, p99: elapsed, size: 2 * HUGE }
 }

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::duration;
 use super::error::{Error, Exit};
-use super::output::{self, Output};
+use super::output::{self, Format, Output};
 use super::storage::Place;
-use crate::server::collect::{DryRun, Freed, Options, collect};
+use crate::server::collect::{Collected, DryRun, Freed, Options, collect};
 use crate::server::storage::{self, Item, Key};
 
 /// Remove from a registry what nobody needs any more
@@ -48,16 +48,35 @@ impl Collect {
             return Err(Error::usage("no registry was named").hint("--root DIR or --storage URL names one"));
         };
         if !self.dry_run {
-            let freed = collect(&*storage, &options).await?;
-            return output.result(&format!("Freed {}", describe(&freed)), || to_json(&freed, None));
+            let Collected { freed, damaged } = collect(&*storage, &options).await?;
+            return report(output, &damaged, &format!("Freed {}", describe(&freed)), || to_json(&freed, None));
         }
         let dry_run = Arc::new(DryRun::over(storage));
-        let freed = collect(&*dry_run, &options).await?;
+        let Collected { freed, damaged } = collect(&*dry_run, &options).await?;
         let items = dry_run.discarded();
         let mut lines: Vec<String> = items.iter().map(|item| format!("Would remove {item}")).collect();
         lines.push(format!("Would free {}", describe(&freed)));
-        output.result(&lines.join("\n"), || to_json(&freed, Some(&items)))
+        report(output, &damaged, &lines.join("\n"), || to_json(&freed, Some(&items)))
     }
+}
+
+/// Says what was done, and fails when something could not be read.
+fn report(
+    output: &Output,
+    damaged: &[storage::Error],
+    text: &str,
+    json: impl FnOnce() -> serde_json::Value,
+) -> Result<(), Error> {
+    if damaged.is_empty() {
+        return output.result(text, json);
+    }
+    // There is one JSON document, and then that is the error's.
+    if output.format == Format::Text {
+        output.result(text, json)?;
+    }
+    let words: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+    Err(Error::new(Exit::Content, words.join("; "))
+        .hint("all that is in the same repository was kept; push it again, or delete it, and collect once more"))
 }
 
 /// `3 manifests, 5 blobs and 1 upload: 12 MB`

@@ -20,9 +20,13 @@ use super::metrics::Metrics;
 use super::operations::{Operations, Place};
 use super::storage::BoxError;
 
-/// Where a request comes from: an extension of it.
-#[derive(Clone, Copy)]
-pub(super) struct Client(pub(super) SocketAddr);
+/// Where a request comes from, as far as it is known.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Peer {
+    pub(super) address: Option<SocketAddr>,
+    /// Whether it came over TLS.
+    pub(super) is_secure: bool,
+}
 
 /// What is known of a request before it is answered.
 pub(super) struct Access {
@@ -38,12 +42,12 @@ pub(super) struct Access {
 }
 
 impl Access {
-    pub(super) fn begin(parts: &request::Parts, endpoint: &'static str, operations: &Operations) -> Self {
+    pub(super) fn begin(parts: &request::Parts, peer: Peer, endpoint: &'static str, operations: &Operations) -> Self {
         Self {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             endpoint,
-            client: parts.extensions.get().map(|Client(address)| *address),
+            client: peer.address,
             agent: parts.headers.get(USER_AGENT).cloned(),
             began: Instant::now(),
             metrics: Arc::clone(&operations.metrics),

@@ -1,5 +1,7 @@
 //! Answers, and the errors that become one.
 
+use std::fmt::Write;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Response, StatusCode};
@@ -23,6 +25,10 @@ pub(super) type Result<T = Response<Body>> = std::result::Result<T, Problem>;
 
 /// What is addressed by its digest never changes (RFC 8246). What a tag names does.
 pub(super) const FOREVER: &str = "max-age=31536000, immutable";
+/// How many headers most answers have at most.
+const HEADERS: usize = 12;
+/// How many bytes most values of headers have at most: those with a digest in them.
+const VALUE: usize = 96;
 /// To be asked for again each time, with `If-None-Match`.
 pub(super) const NOT_WITHOUT_ASKING: &str = "no-cache";
 
@@ -41,12 +47,17 @@ pub(super) fn full(status: StatusCode, content_type: &str, bytes: Bytes) -> Resp
 pub(super) fn with_body(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    // With room from the start, so that they are not moved as they become more.
+    response.headers_mut().reserve(HEADERS);
     response
 }
 
 /// Sets a header. A value that cannot stand in one is left out.
 pub(super) fn set(response: &mut Response<Body>, name: HeaderName, value: impl std::fmt::Display) {
-    if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+    let mut text = String::with_capacity(VALUE);
+    if write!(text, "{value}").is_ok()
+        && let Ok(value) = HeaderValue::from_str(&text)
+    {
         response.headers_mut().insert(name, value);
     }
 }

@@ -71,10 +71,13 @@ impl Hosts {
             return Ok(());
         }
         // HTTP/2 names the host in the target, HTTP/1 in a header; a request that does both has to be right in both.
-        let mut hosts = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
-        let hosts: Vec<&str> = hosts.by_ref().chain(uri.authority().map(http::uri::Authority::as_str)).collect();
-        if hosts.is_empty() || !hosts.iter().all(|host| self.allows(host)) {
-            let message = format!("this registry is not called {:?}: it serves loopback only", hosts.join(", "));
+        let hosts = || {
+            let named = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
+            named.chain(uri.authority().map(http::uri::Authority::as_str))
+        };
+        if hosts().next().is_none() || !hosts().all(|host| self.allows(host)) {
+            let hosts = hosts().collect::<Vec<_>>().join(", ");
+            let message = format!("this registry is not called {hosts:?}: it serves loopback only");
             return Err(Problem::new(ErrorCode::Denied, message));
         }
         let from_elsewhere = |origin: &&str| {

@@ -18,10 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::access::Client;
+use super::access::Peer;
 use super::hosts::Hosts;
 use super::idle::{Busy, Idle};
-use super::registry::{Registry, Secure};
+use super::registry::Registry;
 use super::tls::Tls;
 use super::upkeep::Upkeep;
 
@@ -235,47 +235,36 @@ async fn accept(
 async fn serve(stream: TcpStream, shared: Arc<Shared>, mut stopping: watch::Receiver<()>) {
     // Small answers leave at once. Where that cannot be had, they leave later.
     let _ = stream.set_nodelay(true);
-    let client = stream.peer_addr().ok().map(Client);
+    let peer = Peer { address: stream.peer_addr().ok(), is_secure: shared.tls.is_some() };
     let operations = shared.registry.operations();
     let _counted = operations.metrics.connection();
     let busy = Busy::default();
     let stream = Idle::new(stream, busy.clone(), operations.limits.patience());
     let Some(acceptor) = shared.tls.as_ref().map(Tls::acceptor) else {
-        return converse(stream, client, busy, &shared, stopping).await;
+        return converse(stream, peer, busy, &shared, stopping).await;
     };
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => accepted,
         _ = stopping.changed() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => converse(stream, client, busy, &shared, stopping).await,
+        Ok(Ok(stream)) => converse(stream, peer, busy, &shared, stopping).await,
         Ok(Err(error)) => tracing::debug!(target: "bndlr::server", %error, "a client does not agree on TLS"),
         Err(_elapsed) => tracing::debug!(target: "bndlr::server", "a client takes too long to agree on TLS"),
     }
 }
 
 /// Speaks HTTP on a connection.
-async fn converse<S>(
-    stream: S,
-    client: Option<Client>,
-    busy: Busy,
-    shared: &Arc<Shared>,
-    mut stopping: watch::Receiver<()>,
-) where
+async fn converse<S>(stream: S, peer: Peer, busy: Busy, shared: &Arc<Shared>, mut stopping: watch::Receiver<()>)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = &shared.registry.operations().limits;
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        if let Some(client) = client {
-            request.extensions_mut().insert(client);
-        }
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let (shared, turn) = (Arc::clone(shared), busy.begin());
         async move {
-            if shared.tls.is_some() {
-                request.extensions_mut().insert(Secure);
-            }
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            let response = shared.registry.answer_for(&shared.hosts, request).await;
+            let response = shared.registry.answer_for(&shared.hosts, peer, request).await;
             drop(turn);
             Ok::<_, Infallible>(response)
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::collect::Freed;
+use super::collect::{self, Freed};
 use super::page;
 use crate::protocol::Endpoint;
 
@@ -34,6 +34,8 @@ pub(super) struct Metrics {
 #[derive(Debug, Default)]
 struct Collected {
     done: u64,
+    /// Those that have kept a repository as it is, because something there is damaged.
+    damaged: u64,
     failed: u64,
     freed: Freed,
 }
@@ -82,13 +84,14 @@ impl Metrics {
     }
 
     /// Counts a garbage collection, and what it freed unless it failed.
-    pub(super) fn collected(&self, freed: Option<&Freed>) {
+    pub(super) fn collected(&self, came_to: Option<&collect::Collected>) {
         // Each number is right on its own.
         let mut collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
-        match freed {
+        match came_to {
             None => collected.failed += 1,
-            Some(freed) => {
-                collected.done += 1;
+            Some(collect::Collected { freed, damaged }) => {
+                collected.done += u64::from(damaged.is_empty());
+                collected.damaged += u64::from(!damaged.is_empty());
                 collected.freed += *freed;
             }
         }
@@ -131,9 +134,10 @@ impl Metrics {
 
     fn write_collected(&self, text: &mut String) -> fmt::Result {
         let collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
-        let Collected { done, failed, freed } = &*collected;
+        let Collected { done, damaged, failed, freed } = &*collected;
         head(text, "collections_total", "counter", "Garbage collections that have ended")?;
         writeln!(text, "bndlr_collections_total{{result=\"done\"}} {done}")?;
+        writeln!(text, "bndlr_collections_total{{result=\"damaged\"}} {damaged}")?;
         writeln!(text, "bndlr_collections_total{{result=\"failed\"}} {failed}")?;
         for (name, help, value) in [
             ("collected_manifests_total", "Manifests that collections have removed", freed.manifests),

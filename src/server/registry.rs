@@ -7,7 +7,7 @@ use http::header::EXPECT;
 use http::{Method, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 
-use super::access::Access;
+use super::access::{Access, Peer};
 use super::answer::{self, Body, Problem, Result};
 use super::auth::{Auth, Caller, TOKEN_PATH};
 use super::hosts::{self, Hosts};
@@ -30,10 +30,6 @@ pub struct Registry {
     read_only: bool,
     pages: Option<Arc<Pages>>,
 }
-
-/// A mark of requests that came over TLS, in their extensions.
-#[derive(Clone, Copy)]
-pub(super) struct Secure;
 
 impl Registry {
     /// A registry that keeps everything in `storage`.
@@ -108,15 +104,16 @@ impl Registry {
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        self.answer_for(&Hosts::any(), request.map(|body| body.map_err(Into::into).boxed_unsync())).await
+        self.answer_for(&Hosts::any(), Peer::default(), request.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .await
     }
 
     /// The same, when `hosts` has nothing against it.
-    pub(super) async fn answer_for(&self, hosts: &Hosts, request: http::Request<Body>) -> Response<Body> {
+    pub(super) async fn answer_for(&self, hosts: &Hosts, peer: Peer, request: http::Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let named = Endpoint::parse(parts.uri.path());
         let endpoint = metrics::endpoint_label(parts.uri.path(), named.as_ref().ok());
-        let access = Access::begin(&parts, endpoint, &self.operations);
+        let access = Access::begin(&parts, peer, endpoint, &self.operations);
         let checked = hosts.check(&parts.uri, &parts.headers);
         let checked = checked.and_then(|()| hosts::check_origin(&parts.method, &parts.uri, &parts.headers));
         let checked = checked.and_then(|()| access.check_place(&self.operations));
@@ -124,8 +121,7 @@ impl Registry {
         let mut body = request::Body::new(body, &self.operations);
         let result = match checked {
             Ok(()) => {
-                let is_secure = parts.extensions.get::<Secure>().is_some();
-                self.admit(&parts.method, &parts.uri, is_secure, (endpoint, named), &request, &mut body).await
+                self.admit(&parts.method, &parts.uri, peer.is_secure, (endpoint, named), &request, &mut body).await
             }
             Err(problem) => Err(problem),
         };

@@ -99,7 +99,8 @@ impl Request {
 impl Body {
     pub(super) fn new(frames: UnsyncBoxBody<Bytes, BoxError>, operations: &Operations) -> Self {
         let (patience, metrics) = (operations.limits.patience(), Arc::clone(&operations.metrics));
-        Self { frames, patience, metrics, ended: false }
+        let ended = frames.is_end_stream();
+        Self { frames, patience, metrics, ended }
     }
 
     /// The next bytes.
@@ -160,6 +161,9 @@ impl Body {
     /// Reads what nobody has read, up to a bound. A client that is still sending when the connection is closed may
     /// never come to see why.
     pub(super) async fn drain(&mut self) {
+        if self.ended {
+            return;
+        }
         let (mut left, time) = DRAIN;
         let read = async {
             while let Some(Ok(chunk)) = self.chunk().await {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::collect::{self, Freed, Options};
+use super::collect::{self, Collected, Freed, Options};
 use super::registry::Registry;
 use super::storage;
 
@@ -47,21 +47,33 @@ impl Upkeep {
             let result = self.work(&registry).await;
             registry.operations().metrics.collected(result.as_ref().ok());
             match result {
-                Ok(freed) if freed.is_nothing() => {}
-                Ok(Freed { manifests, links, blobs, uploads, bytes }) => tracing::info!(
-                    target: "bndlr::collection",
-                    manifests, links, blobs, uploads, bytes, "a collection freed what nobody needs any more"
-                ),
+                Ok(collected) => log(&collected),
                 Err(error) => tracing::error!(target: "bndlr::collection", %error, "a collection failed"),
             }
         }
     }
 
-    async fn work(&self, registry: &Registry) -> Result<Freed, storage::Error> {
+    async fn work(&self, registry: &Registry) -> Result<Collected, storage::Error> {
         let storage = registry.repositories().storage();
         match &self.work {
             Work::Collect(options) => collect::collect(storage, options).await,
-            Work::EndUploads(timeout) => collect::end_uploads(storage, *timeout).await,
+            Work::EndUploads(timeout) => {
+                let freed = collect::end_uploads(storage, *timeout).await?;
+                Ok(Collected { freed, damaged: Vec::new() })
+            }
         }
+    }
+}
+
+fn log(Collected { freed, damaged }: &Collected) {
+    for error in damaged {
+        tracing::error!(target: "bndlr::collection", %error, "a repository keeps all it has, because a collection cannot read it");
+    }
+    if !freed.is_nothing() {
+        let Freed { manifests, links, blobs, uploads, bytes } = freed;
+        tracing::info!(
+            target: "bndlr::collection",
+            manifests, links, blobs, uploads, bytes, "a collection freed what nobody needs any more"
+        );
     }
 }

@@ -19,7 +19,7 @@ async fn collect_often(storage: Arc<dyn Storage>, turns: Arc<Semaphore>) -> (Fre
     let (mut freed, mut rounds) = (Freed::default(), 0);
     while let Ok(turn) = turns.acquire().await {
         turn.forget();
-        freed += collect(&*storage, &at_once()).await.unwrap();
+        freed += collect(&*storage, &at_once()).await.unwrap().freed;
         rounds += 1;
     }
     (freed, rounds)

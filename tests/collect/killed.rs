@@ -171,3 +171,17 @@ async fn what_is_aside_elsewhere_keeps_what_it_refers_to() {
         assert!(desk.has(&live).await, "the content is there though its link was aside");
     }
 }
+
+#[tokio::test]
+async fn damage_that_shows_only_after_something_was_set_aside_brings_it_back() {
+    let dead = image_manifest(b"dead");
+    let mut stage = Stage::over(Arc::new(Memory::new()));
+    let damaged = Then::Write(Key::Manifest(name("a"), digest("damaged")), Bytes::from_static(b"?"));
+    stage.meddle = Some((Before::SetAside, Key::Manifest(name("a"), digest(&dead)).into(), damaged));
+    let desk = Desk::on(stage, None);
+    desk.image("dead", &[]).await;
+    let Collected { freed, damaged } = collect(&*desk.stage, &at_once()).await.unwrap();
+    assert_eq!((freed, damaged.len()), (Freed::default(), 1));
+    assert!(desk.stage.inner.aside(1).await.unwrap().is_empty(), "a link that is aside keeps no content");
+    assert!(desk.has(&dead).await, "with all that it needs");
+}

@@ -20,9 +20,9 @@ use bndlr::digest::{Algorithm, Digest};
 use bndlr::manifest::RawManifest;
 use bndlr::manifest::media_type::{OCI_INDEX, OCI_MANIFEST};
 use bndlr::reference::{Name, Tag};
-use bndlr::server::collect::{DryRun, Freed, Options, collect};
+use bndlr::server::collect::{Collected, DryRun, Freed, Options, collect};
 use bndlr::server::repositories::{Push, Repositories, StoredManifest, TagCondition};
-use bndlr::server::storage::{Digests, Error, Filesystem, Item, Key, Memory, Round, Storage};
+use bndlr::server::storage::{Condition, Digests, Error, Filesystem, Item, Key, Memory, Round, Storage};
 use bytes::Bytes;
 use embedded::{descriptor, image_manifest};
 use futures::stream::{self, StreamExt};
@@ -137,7 +137,9 @@ impl Desk {
     }
 
     async fn collect(&self, options: &Options) -> Freed {
-        collect(&*self.stage, options).await.unwrap()
+        let Collected { freed, damaged } = collect(&*self.stage, options).await.unwrap();
+        assert!(damaged.is_empty(), "{damaged:?}");
+        freed
     }
 
     /// What is there of these contents, and of nothing else, anywhere.

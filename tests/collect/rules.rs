@@ -201,7 +201,7 @@ async fn a_dry_run_says_what_would_go_and_changes_nothing() {
         let options = Options { upload_timeout: Duration::ZERO, ..at_once() };
         let before = desk.everything().await;
         let dry_run = DryRun::over(Arc::clone(&desk.stage) as Arc<dyn Storage>);
-        let freed = collect(&dry_run, &options).await.unwrap();
+        let freed = collect(&dry_run, &options).await.unwrap().freed;
         assert_eq!(desk.everything().await, before);
         assert_eq!(desk.all.upload_size(&name("a"), &session).await.unwrap(), 0);
         let would_go = dry_run.discarded();
@@ -214,15 +214,31 @@ async fn a_dry_run_says_what_would_go_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_stops_a_collection_before_anything_goes() {
-    for desk in Desk::each() {
-        let dead = desk.image("dead", &[]).await;
-        for key in [Key::Manifest(name("a"), digest("damaged")), Key::Tag(name("a"), "v1".parse().unwrap())] {
-            desk.stage.write(&key, Bytes::from_static(b"?"), bndlr::server::storage::Condition::Any).await.unwrap();
-            let error = collect(&*desk.stage, &at_once()).await.unwrap_err();
-            assert_eq!(error.to_string(), format!("{key} is damaged"));
-            desk.stage.remove(&key, bndlr::server::storage::Condition::Any).await.unwrap();
-            assert!(desk.has(&dead).await);
+async fn what_is_damaged_keeps_its_repository_and_stops_nothing_else() {
+    let other = r#"{"schemaVersion":2,"config":{"mediaType":"a","digest":"D","size":5},"layers":[]}"#;
+    let other = other.replace('D', &Digest::sha256(b"other").to_string());
+    let damage = [
+        (Key::Manifest(name("a"), digest("damaged")), Bytes::from_static(b"?")),
+        (Key::Manifest(name("a"), digest("damaged")), format!("{OCI_MANIFEST}\n{other}").into()),
+        (Key::Tag(name("a"), "v1".parse().unwrap()), Bytes::from_static(b"?")),
+    ];
+    for (key, value) in damage {
+        for desk in Desk::each() {
+            let kept = desk.image("kept", &[]).await;
+            let loose = desk.blob("a", "only the damaged manifest knows").await;
+            let gone = desk.blob("b", "gone").await;
+            desk.stage.write(&key, value.clone(), Condition::Any).await.unwrap();
+            let Collected { freed, damaged } = collect(&*desk.stage, &at_once()).await.unwrap();
+            let damaged: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+            assert_eq!(damaged, [format!("{key} is damaged")]);
+            assert_eq!((freed.manifests, freed.links, freed.blobs), (0, 1, 1), "{key}");
+            assert!(desk.has(&kept).await && desk.stage.read(&key).await.unwrap().is_some());
+            let contents = desk.contents().await;
+            assert!(contents.contains(&loose) && !contents.contains(&gone), "{key}");
+            assert!(desk.stage.inner.aside(1).await.unwrap().is_empty(), "{key}");
+            desk.stage.remove(&key, Condition::Any).await.unwrap();
+            desk.collect(&at_once()).await;
+            assert!(!desk.has(&kept).await && !desk.contents().await.contains(&loose), "what was damaged is gone");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A storage that can be stopped, and in which things can be old.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bndlr::server::storage::{
-    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Record, Round, SessionId, Storage, Sweep,
+    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Round, SessionId, Storage, Sweep,
 };
 use bytes::Bytes;
 
@@ -47,7 +48,11 @@ impl Stage {
 
     fn call(&self) -> Result<&dyn Storage, Error> {
         let left = self.calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok() { Ok(&*self.inner) } else { Err(Error::Damaged("the test".to_owned())) }
+        if left.is_ok() {
+            Ok(&*self.inner)
+        } else {
+            Err(Error::Io { what: "go on".to_owned(), source: ErrorKind::Interrupted.into() })
+        }
     }
 
     fn age(&self, item: &Item, modified: SystemTime) -> SystemTime {
@@ -78,7 +83,7 @@ impl Stage {
 
 #[async_trait]
 impl Storage for Stage {
-    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         self.call()?.read(key).await
     }
 

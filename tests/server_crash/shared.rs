@@ -113,8 +113,8 @@ async fn write_tags(storage: &Filesystem) {
 }
 
 async fn count(storage: &Filesystem) -> usize {
-    let record = storage.read(&tag("counter")).await.unwrap().unwrap();
-    std::str::from_utf8(&record.bytes).unwrap().parse().unwrap()
+    let value = storage.read(&tag("counter")).await.unwrap().unwrap();
+    std::str::from_utf8(&value).unwrap().parse().unwrap()
 }
 
 fn tag(text: &str) -> Key {

@@ -98,8 +98,8 @@ async fn put(storage: &dyn Storage, key: &Key, value: &str) {
 }
 
 async fn value(storage: &dyn Storage, key: &Key) -> Option<String> {
-    let record = storage.read(key).await.unwrap()?;
-    Some(String::from_utf8(record.bytes.to_vec()).unwrap())
+    let value = storage.read(key).await.unwrap()?;
+    Some(String::from_utf8(value.to_vec()).unwrap())
 }
 
 async fn is_there(storage: &dyn Storage, item: &Item) -> bool {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::digest::{Algorithm, Digest};
 use crate::reference::{Name, Tag};
 use crate::server::storage::{
-    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Record, Round, SessionId, Storage, Sweep,
+    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Round, SessionId, Storage, Sweep,
 };
 
 /// A storage as it would be if what a collection sets aside and discards were gone. [`collect`](super::collect) over it
@@ -59,7 +59,7 @@ fn refused<T>() -> Result<T, Error> {
 
 #[async_trait]
 impl Storage for DryRun {
-    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         if self.hides(&key.clone().into()) { Ok(None) } else { self.storage.read(key).await }
     }
 
@@ -117,7 +117,7 @@ impl Storage for DryRun {
             return Ok(None);
         }
         let size = match item {
-            Item::Record(key) => self.storage.read(key).await?.map(|record| record.bytes.len() as u64),
+            Item::Record(key) => self.storage.read(key).await?.map(|value| value.len() as u64),
             Item::Content(digest) => self.storage.open(*digest).await?.map(|blob| blob.size()),
         };
         let mut hidden = self.hidden();

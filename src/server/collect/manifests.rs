@@ -84,7 +84,7 @@ impl Collection<'_> {
 
     /// What a tag points to, unless it is gone by now.
     async fn target(&self, tag: Key) -> Result<Option<Digest>, Error> {
-        let Some(record) = self.storage.read(&tag).await? else { return Ok(None) };
-        tag_target(&record.bytes).map(Some).ok_or_else(|| Error::Damaged(tag.to_string()))
+        let Some(value) = self.storage.read(&tag).await? else { return Ok(None) };
+        tag_target(&value).map(Some).ok_or_else(|| Error::Damaged(tag.to_string()))
     }
 }

@@ -29,6 +29,10 @@
 //! - Killed at any moment, it leaves things aside, where whoever misses them finds them; the next collection restores
 //!   them first, and then decides anew.
 //!
+//! - Of a manifest that is damaged, nobody knows what it refers to, and of a tag, what it points to. That may be
+//!   anything in its repository, and nothing elsewhere. So that repository keeps all it has, and [`Collected::damaged`]
+//!   says why; the others are collected.
+//!
 //! # Cost
 //!
 //! Every manifest is read twice. In memory are the digests of the manifests of one repository, and which keeps which:
@@ -121,23 +125,35 @@ impl AddAssign for Freed {
     }
 }
 
+/// What a collection came to.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// What it has freed.
+    pub freed: Freed,
+    /// What could not be read, the first thing in each repository. All that is in such a repository stays.
+    pub damaged: Vec<Error>,
+}
+
 /// Collects what nobody needs any more. This may be dropped at any moment, and several may run at once.
 ///
 /// # Errors
-/// [`Error::Io`], and [`Error::Damaged`] when a manifest or a tag cannot be read: what it keeps is not known then.
-pub async fn collect(storage: &dyn Storage, options: &Options) -> Result<Freed, Error> {
+/// When the storage fails.
+pub async fn collect(storage: &dyn Storage, options: &Options) -> Result<Collected, Error> {
     let round = Round::random().map_err(Error::io("name a collection"))?;
     let mut collection = Collection { storage, round, since: ago(options.grace), freed: Freed::default() };
+    let mut damaged = Vec::new();
     collection.restore_leftovers().await?;
     let mut after: Option<Name> = None;
     loop {
         let names = storage.repositories(after.as_ref().map(Name::as_str), PAGE).await?;
         for name in &names {
-            if !options.keep_untagged {
-                collection.manifests(name).await?;
+            match collection.repository(name, options.keep_untagged).await {
+                Err(error @ Error::Damaged(_)) => {
+                    collection.restore_own().await?;
+                    damaged.push(error);
+                }
+                result => result?,
             }
-            collection.referrers(name).await?;
-            collection.blobs(&Digests::Blobs(name.clone())).await?;
             // A storage in memory never waits for anything, and others want the thread, too.
             tokio::task::yield_now().await;
         }
@@ -148,7 +164,7 @@ pub async fn collect(storage: &dyn Storage, options: &Options) -> Result<Freed, 
     }
     collection.blobs(&Digests::Contents).await?;
     collection.freed += end_uploads(storage, options.upload_timeout).await?;
-    Ok(collection.freed)
+    Ok(Collected { freed: collection.freed, damaged })
 }
 
 /// Ends the upload sessions that nobody has written to for `timeout`, and removes what processes that were killed had
@@ -188,6 +204,28 @@ impl Collection<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Collects what is dead in a repository.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a manifest or a tag there cannot be read: it may keep whatever the repository has.
+    async fn repository(&mut self, name: &Name, keep_untagged: bool) -> Result<(), Error> {
+        if !keep_untagged {
+            self.manifests(name).await?;
+        }
+        self.referrers(name).await?;
+        self.blobs(&Digests::Blobs(name.clone())).await
+    }
+
+    /// Puts back what this collection has aside. Links that are aside in it would not keep their contents.
+    async fn restore_own(&self) -> Result<(), Error> {
+        for aside in self.storage.aside(usize::MAX).await? {
+            if aside.round == self.round {
+                self.storage.restore(&aside.item).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What other collections have aside at this moment.
@@ -240,12 +278,14 @@ impl Collection<'_> {
 
     async fn read_manifest(&self, name: &Name, digest: Digest) -> Result<Option<RawManifest>, Error> {
         let key = Key::Manifest(name.clone(), digest);
-        let record = match self.storage.read(&key).await? {
+        let value = match self.storage.read(&key).await? {
             None if self.is_present(name, digest).await? => self.storage.read(&key).await?,
             found => found,
         };
-        let Some(record) = record else { return Ok(None) };
-        let manifest = StoredManifest::decode(&record.bytes).and_then(|manifest| manifest.parse());
+        let Some(value) = value else { return Ok(None) };
+        let manifest = StoredManifest::decode(&value).and_then(|manifest| manifest.parse());
+        // One that has other bytes than it was pushed with may name other blobs, too.
+        let manifest = manifest.filter(|manifest| digest.algorithm().digest(manifest.bytes()) == digest);
         manifest.map(Some).ok_or_else(|| Error::Damaged(key.to_string()))
     }
 

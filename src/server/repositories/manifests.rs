@@ -54,17 +54,17 @@ impl Repositories {
             Identifier::Digest(digest) => *digest,
             Identifier::Tag(tag) => {
                 let key = Key::Tag(name.clone(), tag.clone());
-                let Some(record) = self.storage.read(&key).await? else { return Ok(None) };
-                tags::parse(&record.bytes).ok_or_else(|| Error::Damaged(key.to_string()))?
+                let Some(value) = self.storage.read(&key).await? else { return Ok(None) };
+                tags::parse(&value).ok_or_else(|| Error::Damaged(key.to_string()))?
             }
         };
         let key = Key::Manifest(name.clone(), digest);
-        let record = match self.storage.read(&key).await? {
+        let value = match self.storage.read(&key).await? {
             None if self.manifest_exists(name, digest).await? => self.storage.read(&key).await?,
             found => found,
         };
-        let Some(record) = record else { return Ok(None) };
-        let manifest = StoredManifest::decode(&record.bytes).ok_or_else(|| Error::Damaged(key.to_string()))?;
+        let Some(value) = value else { return Ok(None) };
+        let manifest = StoredManifest::decode(&value).ok_or_else(|| Error::Damaged(key.to_string()))?;
         Ok(Some((digest, manifest)))
     }
 
@@ -89,8 +89,8 @@ impl Repositories {
         for (digest, _) in self.storage.digests(&list, after, limit).await? {
             let key = Key::Referrer(name.clone(), subject, digest);
             // It may be gone by now.
-            let Some(record) = self.storage.read(&key).await? else { continue };
-            referrers.push(serde_json::from_slice(&record.bytes).map_err(|_| Error::Damaged(key.to_string()))?);
+            let Some(value) = self.storage.read(&key).await? else { continue };
+            referrers.push(serde_json::from_slice(&value).map_err(|_| Error::Damaged(key.to_string()))?);
         }
         Ok(referrers)
     }
@@ -129,8 +129,8 @@ impl Repositories {
         if !self.exists(&item).await? {
             return Ok(false);
         }
-        let Some(record) = self.storage.read(&key).await? else { return Ok(false) };
-        let manifest = StoredManifest::decode(&record.bytes).and_then(|manifest| manifest.parse());
+        let Some(value) = self.storage.read(&key).await? else { return Ok(false) };
+        let manifest = StoredManifest::decode(&value).and_then(|manifest| manifest.parse());
         if let Some((key, descriptor)) = manifest.and_then(|manifest| referrer(name, digest, &manifest)) {
             self.storage.write(&key, descriptor, Condition::Absent).await?;
         }

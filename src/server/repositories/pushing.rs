@@ -92,8 +92,7 @@ impl Repositories {
     async fn read_tags(&self, name: &Name, push: &Push<'_>) -> Result<Vec<Moved>, PutError> {
         let mut tags = Vec::with_capacity(push.tags.len());
         for tag in push.tags {
-            let record = self.storage.read(&Key::Tag(name.clone(), tag.clone())).await?;
-            let before = record.map(|record| record.bytes);
+            let before = self.storage.read(&Key::Tag(name.clone(), tag.clone())).await?;
             if !push.condition.of_record().holds(before.as_deref()) {
                 return Err(conflict(name, tag, push.condition, before.as_ref()));
             }
@@ -132,7 +131,7 @@ impl Repositories {
                 continue;
             }
             self.take_back(name, push.digest, moved).await?;
-            let found = self.storage.read(&key).await?.map(|record| record.bytes);
+            let found = self.storage.read(&key).await?;
             return Err(conflict(name, &tag.tag, push.condition, found.as_ref()));
         }
         Ok(moved)

@@ -12,8 +12,8 @@ impl Repositories {
     /// What the tag points to.
     pub async fn tag(&self, name: &Name, tag: &Tag) -> Result<Option<Digest>, Error> {
         let key = Key::Tag(name.clone(), tag.clone());
-        let record = self.storage.read(&key).await?;
-        record.map(|record| parse(&record.bytes).ok_or_else(|| Error::Damaged(key.to_string()))).transpose()
+        let value = self.storage.read(&key).await?;
+        value.map(|value| parse(&value).ok_or_else(|| Error::Damaged(key.to_string()))).transpose()
     }
 
     /// Removes the tag, and leaves its manifest; `false` when there is no such tag.

@@ -59,15 +59,6 @@ impl fmt::Display for Item {
     }
 }
 
-/// A record that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its value.
-    pub bytes: Bytes,
-    /// When it was last written or renewed.
-    pub modified: SystemTime,
-}
-
 /// What has to hold for a record to be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {

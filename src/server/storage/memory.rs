@@ -10,9 +10,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
-use super::{
-    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Record, Round, SessionId, Storage, Sweep,
-};
+use super::{Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Round, SessionId, Storage, Sweep};
 use crate::digest::{Algorithm, Digest, Hasher, Mismatch};
 use crate::reference::{Name, Tag};
 
@@ -22,10 +20,17 @@ pub struct Memory {
     state: Mutex<State>,
 }
 
+#[derive(Clone)]
+struct Kept {
+    bytes: Bytes,
+    /// When it was last written or renewed.
+    modified: SystemTime,
+}
+
 #[derive(Default)]
 struct State {
-    items: BTreeMap<Item, Record>,
-    aside: BTreeMap<(Round, Item), Record>,
+    items: BTreeMap<Item, Kept>,
+    aside: BTreeMap<(Round, Item), Kept>,
     uploads: HashMap<(Name, SessionId), Arc<Upload>>,
 }
 
@@ -76,7 +81,7 @@ impl State {
     }
 
     fn insert(&mut self, item: Item, bytes: Bytes) {
-        self.items.insert(item, Record { bytes, modified: SystemTime::now() });
+        self.items.insert(item, Kept { bytes, modified: SystemTime::now() });
     }
 }
 
@@ -87,8 +92,8 @@ fn page<T>(all: impl Iterator<Item = T>, limit: usize, is_after: impl Fn(&T) -> 
 
 #[async_trait]
 impl Storage for Memory {
-    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
-        Ok(self.state().items.get(&key.clone().into()).cloned())
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
+        Ok(self.state().items.get(&key.clone().into()).map(|record| record.bytes.clone()))
     }
 
     async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error> {

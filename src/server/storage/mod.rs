@@ -26,7 +26,7 @@ pub use blob::{Blob, RemoteBlob};
 pub use bucket::{Bucket, BucketError};
 pub use error::{Error, OpenError};
 pub use filesystem::Filesystem;
-pub use key::{Aside, Condition, Digests, InvalidRound, Item, Key, Leftovers, Record, Round, Sweep};
+pub use key::{Aside, Condition, Digests, InvalidRound, Item, Key, Leftovers, Round, Sweep};
 pub use memory::Memory;
 pub use session::{InvalidSession, SessionId};
 
@@ -84,8 +84,8 @@ pub type Chunks<'a> = BoxStream<'a, Result<Bytes, BoxError>>;
 /// [`Error::Damaged`] can come from every method; they are no fault of the client, and are not for its eyes.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
-    /// The record.
-    async fn read(&self, key: &Key) -> Result<Option<Record>, Error>;
+    /// The record's value.
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error>;
 
     /// When the item was last written or renewed, if it is there.
     async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error>;

@@ -1,7 +1,8 @@
 //! Small files that were read lately, whole and in memory, so that what many ask for is not read again for each.
 //!
-//! Only contents are kept, never a tag or another record. And only their bytes are: that one is there, the file system
-//! says each time, because another process may have removed it, set it aside, or written it anew.
+//! Only what is addressed by its digest is kept, contents and manifests, and never a tag. And only the bytes are: that a
+//! file is there, the file system says each time, because another process may have removed it, set it aside, or written
+//! it anew.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};

@@ -29,9 +29,7 @@ use self::content::Content;
 use self::object::{Object, Value};
 use self::objects::Objects;
 use self::uploads::Uploads;
-use super::{
-    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Record, Round, SessionId, Storage, Sweep,
-};
+use super::{Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, Round, SessionId, Storage, Sweep};
 use crate::digest::{Algorithm, Digest};
 use crate::reference::{Name, Tag};
 
@@ -55,12 +53,9 @@ fn value(object: &Object) -> Option<&[u8]> {
 
 #[async_trait]
 impl Storage for Bucket {
-    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
         let found = self.objects.get(&paths::record(key)).await?;
-        // What was read says when it was written.
-        Ok(found
-            .and_then(|found| found.object.live)
-            .and_then(|Value { bytes, modified }| modified.map(|modified| Record { bytes, modified })))
+        Ok(found.and_then(|found| found.object.live).map(|value| value.bytes))
     }
 
     async fn find(&self, item: &Item) -> Result<Option<SystemTime>, Error> {

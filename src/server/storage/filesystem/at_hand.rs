@@ -9,22 +9,57 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+
 use super::super::recent::Recent;
-use super::super::{Blob, Item, Key, Record};
+use super::super::{Blob, Item, Key};
 use super::paths::Paths;
 use crate::content::read_at_hand;
 use crate::digest::Digest;
 
-/// The largest record that is read while other requests wait.
-const MAX_RECORD: u64 = 256 * 1024;
+/// The largest manifest that is read while other requests wait.
+const MAX_MANIFEST: u64 = 256 * 1024;
+/// What a small record has less of: a tag, and most referrers. All of it is in the first block of its file.
+const SMALL: usize = 512;
 
-pub(super) fn read(paths: &Paths, key: &Key) -> Option<Record> {
-    let file = open(&paths.record(key), For::Reading)?;
-    let metadata = file.metadata().ok().filter(|metadata| metadata.len() <= MAX_RECORD)?;
+/// A record's value. A manifest's may be kept in memory, because its digest says what it is; a tag is read each time.
+pub(super) fn read(paths: &Paths, recent: &Arc<Recent>, key: &Key) -> Option<Bytes> {
+    match key {
+        Key::Manifest(..) => manifest(paths, recent, key),
+        Key::Blob(..) | Key::Tag(..) | Key::Referrer(..) => small_record(paths, key),
+    }
+}
+
+fn manifest(paths: &Paths, recent: &Arc<Recent>, key: &Key) -> Option<Bytes> {
+    let path = paths.record(key);
+    if let Some((bytes, _)) = recent.get(&path) {
+        return Some(bytes);
+    }
+    let file = open(&path, For::Reading)?;
+    let metadata = file.metadata().ok().filter(|metadata| metadata.len() <= MAX_MANIFEST)?;
     let mut bytes = vec![0; metadata.len() as usize];
-    let read =
-        if paths.are_in_memory() { file.read_at(&mut bytes, 0).ok()? } else { read_at_hand(&file, &mut bytes, 0) };
-    (read == bytes.len()).then(|| Some(Record { bytes: bytes.into(), modified: metadata.modified().ok()? }))?
+    if read_into(&mut bytes, paths, &file) < bytes.len() {
+        return None;
+    }
+    let place = recent.place(path, &metadata)?;
+    Some(match place.room(metadata.len()) {
+        Some(room) => place.keep(room, bytes.into()),
+        None => bytes.into(),
+    })
+}
+
+/// It takes one read, with no question about its size first. What is as large as that may be larger, and nothing may
+/// mean that nothing is at hand.
+fn small_record(paths: &Paths, key: &Key) -> Option<Bytes> {
+    let file = open(&paths.record(key), For::Reading)?;
+    let mut buffer = [0; SMALL];
+    let read = read_into(&mut buffer, paths, &file);
+    (0 < read && read < SMALL).then(|| Bytes::copy_from_slice(&buffer[..read]))
+}
+
+/// Reads what is at hand of a file, and says how many bytes that is.
+fn read_into(buffer: &mut [u8], paths: &Paths, file: &File) -> usize {
+    if paths.are_in_memory() { file.read_at(buffer, 0).unwrap_or(0) } else { read_at_hand(file, buffer, 0) }
 }
 
 pub(super) fn find(paths: &Paths, item: &Item) -> Option<SystemTime> {
@@ -98,8 +133,43 @@ mod tests {
             storage.write(&tag, "value".into(), Condition::Any).await.unwrap();
             // Asking for it the long way is what makes the system remember the way.
             records::read(paths, &tag).unwrap().unwrap();
-            assert_eq!(read(paths, &tag).unwrap().bytes, "value", "{}", root.path().display());
+            assert_eq!(read(paths, &storage.recent, &tag).unwrap(), "value", "{}", root.path().display());
             assert!(find(paths, &tag.clone().into()).is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_manifest_is_kept_until_anybody_removes_it_and_a_tag_is_not() {
+        for root in roots() {
+            let [storage, other] = [(), ()].map(|()| Filesystem::open(root.path()).unwrap());
+            let (paths, recent) = (&storage.paths, &storage.recent);
+            let manifest = Key::Manifest(NAME.parse().unwrap(), Digest::sha256(b"manifest"));
+            let tag = Key::Tag(NAME.parse().unwrap(), "v1".parse().unwrap());
+            for key in [&manifest, &tag] {
+                storage.write(key, "value".into(), Condition::Any).await.unwrap();
+                records::read(paths, key).unwrap().unwrap();
+                assert_eq!(read(paths, recent, key).unwrap(), "value", "{key}");
+            }
+            assert_eq!(recent.get(&paths.record(&manifest)).unwrap().0, "value");
+            assert_eq!(recent.get(&paths.record(&tag)), None);
+            other.remove(&manifest, Condition::Any).await.unwrap();
+            assert_eq!(read(paths, recent, &manifest), None);
+            assert_eq!(storage.read(&manifest).await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_read_whole_whether_it_is_small_or_not() {
+        for root in roots() {
+            let storage = Filesystem::open(root.path()).unwrap();
+            let subject = Digest::sha256(b"subject");
+            for size in [0, 1, SMALL - 1, SMALL, SMALL + 1, 10 * SMALL] {
+                let key = Key::Referrer(NAME.parse().unwrap(), subject, Digest::sha256(&size.to_be_bytes()));
+                let value = Bytes::from(vec![b'x'; size]);
+                storage.write(&key, value.clone(), Condition::Any).await.unwrap();
+                records::read(&storage.paths, &key).unwrap().unwrap();
+                assert_eq!(storage.read(&key).await.unwrap().unwrap(), value, "{size} bytes");
+            }
         }
     }
 

@@ -28,8 +28,7 @@ use self::upload::Upload;
 use super::progress::Hashers;
 use super::recent::Recent;
 use super::{
-    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, OpenError, Record, Round, SessionId, Storage,
-    Sweep,
+    Aside, Blob, Chunks, Condition, Digests, Error, Item, Key, Leftovers, OpenError, Round, SessionId, Storage, Sweep,
 };
 use crate::digest::{Algorithm, Digest};
 use crate::reference::{Name, Tag};
@@ -145,9 +144,9 @@ fn write(mut upload: Upload, bytes: Bytes) -> impl Future<Output = Result<Upload
 
 #[async_trait]
 impl Storage for Filesystem {
-    async fn read(&self, key: &Key) -> Result<Option<Record>, Error> {
-        if let Some(record) = at_hand::read(&self.paths, key) {
-            return Ok(Some(record));
+    async fn read(&self, key: &Key) -> Result<Option<Bytes>, Error> {
+        if let Some(value) = at_hand::read(&self.paths, &self.recent, key) {
+            return Ok(Some(value));
         }
         let key = key.clone();
         self.run(move |paths| records::read(paths, &key)).await

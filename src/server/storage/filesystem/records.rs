@@ -1,28 +1,21 @@
 //! Records as files: read at once, written whole, changed by one at a time; and what becomes of items that are set aside.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 
-use super::super::{Blob, Condition, Error, Item, Key, Record, Round};
+use super::super::{Blob, Condition, Error, Item, Key, Round};
 use super::paths::Paths;
 use super::{durable, found, listing};
 use crate::digest::Digest;
 
-pub(super) fn read(paths: &Paths, key: &Key) -> Result<Option<Record>, Error> {
-    let read = || {
-        let mut file = File::open(paths.record(key))?;
-        let metadata = file.metadata()?;
-        // A record's file never changes, so it has as many bytes as it says.
-        let mut bytes = vec![0; metadata.len() as usize];
-        file.read_exact(&mut bytes)?;
-        Ok(Record { bytes: bytes.into(), modified: metadata.modified()? })
-    };
-    found(read()).map_err(Error::io(format_args!("read {key}")))
+pub(super) fn read(paths: &Paths, key: &Key) -> Result<Option<Bytes>, Error> {
+    found(fs::read(paths.record(key)).map(Bytes::from)).map_err(Error::io(format_args!("read {key}")))
 }
 
 pub(super) fn find(paths: &Paths, item: &Item) -> Result<Option<SystemTime>, Error> {
