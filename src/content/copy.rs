@@ -64,13 +64,16 @@ pub struct CopyOptions {
     pub concurrency: usize,
     /// Whether what refers to a manifest is copied, too, and what refers to that.
     pub referrers: bool,
+    /// A repository that has all of the blobs by now, as that of an earlier copy: a target in the same registry mounts them
+    /// from there. Otherwise from the source itself, if that is in the same registry.
+    pub mount_from: Option<Repository>,
     /// Who sees how it goes on.
     pub observer: Arc<dyn Observer>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { concurrency: DEFAULT_CONCURRENCY, referrers: false, observer: Arc::new(()) }
+        Self { concurrency: DEFAULT_CONCURRENCY, referrers: false, mount_from: None, observer: Arc::new(()) }
     }
 }
 
@@ -132,6 +135,7 @@ pub async fn copy(
         source,
         target,
         observer: &options.observer,
+        mount_from: options.mount_from.as_ref(),
         with_referrers: options.referrers,
         concurrency,
         permits: Semaphore::new(concurrency),
@@ -159,6 +163,7 @@ struct Copying<'a> {
     source: &'a dyn Source,
     target: &'a dyn Target,
     observer: &'a Arc<dyn Observer>,
+    mount_from: Option<&'a Repository>,
     with_referrers: bool,
     concurrency: usize,
     permits: Semaphore,
@@ -230,7 +235,8 @@ impl Copying<'_> {
         let outcome = if self.target.exists(descriptor).await? {
             Outcome::Exists
         } else {
-            self.target.push(descriptor, &Observed { source: self.source, observer: self.observer }).await?
+            let Self { source, observer, mount_from, .. } = *self;
+            self.target.push(descriptor, &Observed { source, observer, mount_from }).await?
         };
         self.observer.finished(descriptor, outcome);
         Ok(outcome)
@@ -310,6 +316,7 @@ impl Copying<'_> {
 struct Observed<'a> {
     source: &'a dyn Source,
     observer: &'a Arc<dyn Observer>,
+    mount_from: Option<&'a Repository>,
 }
 
 #[async_trait]
@@ -322,6 +329,6 @@ impl Open for Observed<'_> {
     }
 
     fn origin(&self) -> Option<&Repository> {
-        self.source.origin()
+        self.mount_from.or_else(|| self.source.origin())
     }
 }
