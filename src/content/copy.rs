@@ -33,6 +33,8 @@ pub enum Outcome {
     Uploaded,
     /// It was in another repository of the same registry, and is used from there.
     Mounted,
+    /// It is a [foreign layer](media_type::is_foreign_layer) that the source does not have, and the target need not.
+    LeftOut,
 }
 
 impl fmt::Display for Outcome {
@@ -41,6 +43,7 @@ impl fmt::Display for Outcome {
             Self::Exists => "exists",
             Self::Uploaded => "uploaded",
             Self::Mounted => "mounted",
+            Self::LeftOut => "left out",
         })
     }
 }
@@ -101,7 +104,8 @@ impl Copied {
 /// Copies what `identifier` picks in `source`, with everything that it needs, to `target`, and lets `tags` point to it.
 ///
 /// What is at the target is not sent again. Nothing points to a manifest before all that it needs is there, and no tag
-/// before the referrers are.
+/// before the referrers are. Foreign layers are copied like others if the source has them, and left out if not: nothing is
+/// ever fetched from the URLs that a manifest names.
 ///
 /// ```no_run
 /// # async fn mirror() -> Result<(), Box<dyn std::error::Error>> {
@@ -229,17 +233,28 @@ impl Copying<'_> {
         if exists { Ok(Outcome::Exists) } else { self.target.push(descriptor, &manifest).await }
     }
 
-    /// Copies a blob, unless it is there.
+    /// Copies a blob, unless it is there or need not be.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Outcome, Error> {
         let _permit = self.permits.acquire().await.map_err(|error| Error::new(ErrorKind::Local, error))?;
         let outcome = if self.target.exists(descriptor).await? {
             Outcome::Exists
+        } else if media_type::is_foreign_layer(&descriptor.media_type) && self.lacks(descriptor).await? {
+            Outcome::LeftOut
         } else {
             let Self { source, observer, mount_from, .. } = *self;
             self.target.push(descriptor, &Observed { source, observer, mount_from }).await?
         };
         self.observer.finished(descriptor, outcome);
         Ok(outcome)
+    }
+
+    /// Whether the source does not have a blob.
+    async fn lacks(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        match self.source.open(descriptor).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Copies what refers to `root`, or to any other manifest that was copied, and so on. Only when all that was met is
