@@ -115,6 +115,24 @@ async fn every_tag_in_every_repository_points_to_the_same_digest() {
     assert_eq!(desk.run(&format!("resolve {host}/b:v1")).code, Some(3));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_to_several_repositories_is_packed_once_and_sent_to_each_registry_once() {
+    let (one, other, desk) = (Embedded::in_memory().await, Embedded::in_memory().await, Desk::with_tree());
+    let places = [format!("{}/a", one.address()), format!("{}/b", other.address()), format!("{}/c", one.address())];
+    let pushed = desk.run(&format!("push tree {} -v --format json", places.join(" ")));
+    let count = |part: &str| pushed.stderr.matches(part).count();
+    assert_eq!((count("Packing "), count("\nUploading "), count("\nMounted ")), (1, 4, 2), "{pushed:?}");
+    assert_eq!(count(&format!("PUT http://{}/v2/c/blobs/", one.address())), 0, "{pushed:?}");
+    let json = pushed.json();
+    assert_eq!(json["layers"][0]["result"], "uploaded");
+    let image = desk.run(&format!("inspect {} --raw", places[2])).json();
+    let size = |part: &Value| part["size"].as_u64().unwrap();
+    assert_eq!(json["bytesUploaded"], 2 * (size(&image["config"]) + size(&image["layers"][0])));
+
+    let again = desk.run(&format!("push tree {} {}/d --format json", places[0], one.address())).json();
+    assert_eq!((&again["layers"][0]["result"], &again["bytesUploaded"]), (&json!("mounted"), &json!(0)));
+}
+
 #[test]
 fn an_image_says_what_it_was_told_to_say() {
     let desk = Desk::with_tree();

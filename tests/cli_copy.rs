@@ -168,6 +168,35 @@ async fn each_blob_is_fetched_once_and_the_manifest_is_not_asked_for_again() {
     assert!(!copied.stderr.contains(&format!("/v2/from/manifests/{}", index.digest())), "{copied:?}");
 }
 
+/// As with Windows's base layers: the manifest says where they are, and that is not for a copy to follow.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_fetched_from_the_urls_of_a_foreign_layer() {
+    let (registry, desk) = (Embedded::in_memory().await, Desk::new());
+    let elsewhere = program::Wire::start(|_| (program::answer("200 OK", "", 7, b"foreign"), program::Then::Close));
+    let image = push_blobs(&Directory::create(desk.path("seed")).await.unwrap(), &[b"ordinary"]).await;
+    let mut json: Value = serde_json::from_slice(image.bytes()).unwrap();
+    let foreign = bndlr::manifest::Descriptor {
+        urls: vec![format!("http://{}/layer", elsewhere.address)],
+        ..bndlr::manifest::Descriptor::of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", b"foreign")
+    };
+    json["layers"].as_array_mut().unwrap().push(serde_json::to_value(&foreign).unwrap());
+    let image = RawManifest::parse(media_type::OCI_MANIFEST, json.to_string().into()).unwrap();
+    Directory::at(desk.path("seed")).await.unwrap().tag(&image, &tag("v1")).await.unwrap();
+    let docker = DockerRegistry::start("validation: {manifests: {urls: {allow: [\"^http://127\"]}}}");
+    let mut places =
+        vec![format!("{}/a:v1", registry.address()), "oci:to:v1".to_owned(), "archive:to.tar:v1".to_owned()];
+    places.extend(docker.as_ref().map(|docker| format!("{}/a:v1", docker.address)));
+    let mut source = "oci:seed:v1".to_owned();
+    for place in places {
+        let copied = desk.run(&format!("copy {source} {place} --format json"));
+        assert_eq!(result_of(&copied.json()["blobs"], &foreign.digest.to_string()), "left out", "{place}: {copied:?}");
+        assert!(copied.stderr.contains(&format!("\nLeft out {} layer 7 B\n", foreign.digest.short())), "{copied:?}");
+        assert_eq!(desk.run(&format!("resolve {place}")).ok(), format!("{}\n", image.digest()));
+        source = place;
+    }
+    assert!(!elsewhere.was_asked());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_not_what_it_should_be_is_refused_before_anything_is_sent() {
     let (registry, desk) = (Embedded::in_memory().await, Desk::new());
@@ -279,5 +308,7 @@ async fn referrers_survive_a_registry_that_does_not_know_them() {
         let tree = desk.run(&format!("referrers {place}@{} --tree", images[1].digest())).ok();
         assert!(signatures.iter().all(|signature| tree.contains(&signature.digest().to_string())), "{tree}");
         assert_eq!(desk.run(&format!("resolve {place}:v1")).ok(), format!("{}\n", index.digest()));
+        desk.run(&format!("manifest delete {place}@{attached}")).ok();
+        assert_eq!(desk.run(&format!("referrers {place}:v1")).ok(), "");
     }
 }

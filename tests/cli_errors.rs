@@ -2,6 +2,7 @@
 //! nothing is left behind.
 
 mod embedded;
+mod fake;
 mod peer;
 mod program;
 
@@ -17,6 +18,7 @@ use bndlr::manifest::media_type::OCI_MANIFEST;
 use embedded::Embedded;
 use program::{BNDLR, Desk, LONG, Ran, Then, Wire, answer, finish, noise, signal, wait};
 use serde_json::{Value, json};
+use wiremock::ResponseTemplate;
 
 /// That a run failed so, saying this, and hinting at that if a hint is expected.
 #[track_caller]
@@ -333,19 +335,53 @@ fn an_interrupted_pull_leaves_nothing_behind() {
     }
 }
 
+/// With a registry that hears that the upload is given up, and with one that does not answer to that either.
 #[test]
-fn an_interrupted_push_leaves_nothing_behind() {
+fn an_interrupted_push_leaves_nothing_behind_here_or_there() {
+    for hears in [true, false] {
+        let desk = Desk::with_tree();
+        let wire = Wire::start(move |request| match request.split(' ').next() {
+            Some("HEAD") => (answer("404 Not Found", "", 0, b""), Then::Close),
+            Some("POST") => (answer("202 Accepted", "Location: /upload\r\n", 0, b""), Then::Close),
+            Some("DELETE") if hears => (answer("204 No Content", "", 0, b""), Then::Close),
+            _ => (Vec::new(), Then::Hang),
+        });
+        let child = desk.start(&format!("push tree {}/team/app:v1 --digest-file digest.txt", wire.address));
+        wire.wait_for("PUT /upload");
+        let begun = Instant::now();
+        signal(&child, "INT");
+        assert_failed(&wait(child), 130, "interrupted", None);
+        assert!(begun.elapsed() < LONG / 4, "nobody waits long for a registry that does not answer");
+        wire.wait_for("DELETE /upload");
+        assert_eq!(desk.names(), ["tree"]);
+    }
+}
+
+/// The connections that are open then belong to what is ending.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_push_cancels_its_uploads_where_connections_are_kept() {
     let desk = Desk::with_tree();
-    let wire = Wire::start(|request| match request.split(' ').next() {
-        Some("HEAD") => (answer("404 Not Found", "", 0, b""), Then::Close),
-        Some("POST") => (answer("202 Accepted", "Location: /upload\r\n", 0, b""), Then::Close),
-        _ => (Vec::new(), Then::Hang),
-    });
-    let child = desk.start(&format!("push tree {}/team/app:v1 --digest-file digest.txt", wire.address));
-    wire.wait_for("PUT /upload");
+    let (sender, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let registry = fake::server(move |request| match request.method.as_str() {
+        "HEAD" => ResponseTemplate::new(404),
+        "POST" => fake::redirect(202, "/upload"),
+        "PUT" => {
+            // The test may have seen enough.
+            let _ = sender.send(());
+            ResponseTemplate::new(201).set_delay(LONG)
+        }
+        _ => ResponseTemplate::new(204),
+    })
+    .await;
+    let child = desk.start(&format!("push tree {}/team/app:v1", registry.address()));
+    for _ in ["config", "layer"] {
+        begun.recv().await.unwrap();
+    }
     signal(&child, "INT");
-    assert_failed(&wait(child), 130, "interrupted", None);
-    assert_eq!(desk.names(), ["tree"]);
+    let ran = tokio::task::spawn_blocking(|| wait(child)).await.unwrap();
+    assert_failed(&ran, 130, "interrupted", None);
+    let cancelled = fake::asked(&registry).await.iter().filter(|line| *line == "DELETE /upload").count();
+    assert_eq!(cancelled, 2, "{:?}", fake::asked(&registry).await);
 }
 
 /// What waits for a lock cannot be broken off: that of the layout is held here, by somebody who does not let go.

@@ -4,7 +4,7 @@ mod sample;
 
 use std::sync::{Arc, Mutex};
 
-use bndlr::content::{CopyOptions, Error, ErrorKind, Memory, Observer, Open, Outcome, Reader};
+use bndlr::content::{Copied, CopyOptions, Error, ErrorKind, Memory, Observer, Open, Outcome, Reader};
 use bndlr::content::{Source, Target, copy};
 use bndlr::digest::Digest;
 use bndlr::layout::{Archive, ArchiveWriter, Directory};
@@ -255,6 +255,46 @@ async fn layouts_pass_on_bit_for_bit_what_they_were_given() {
 }
 
 /// How to copy with all that refers to what is copied.
+/// The manifest of an image with an ordinary layer, which is in `source`, and a foreign one, which is not.
+async fn with_foreign_layer(source: &Memory, media_type: &str) -> (RawManifest, Descriptor) {
+    let image = push_blobs(source, &[b"ordinary"]).await;
+    let foreign = Descriptor { urls: vec!["http://127.0.0.1:1/x".into()], ..Descriptor::of(media_type, b"foreign") };
+    let mut json: serde_json::Value = serde_json::from_slice(image.bytes()).unwrap();
+    json["layers"].as_array_mut().unwrap().push(serde_json::to_value(&foreign).unwrap());
+    let manifest = RawManifest::parse(image.media_type(), json.to_string().into()).unwrap();
+    source.push(&manifest.descriptor(), &manifest).await.unwrap();
+    (manifest, foreign)
+}
+
+const FOREIGN: [&str; 3] = [
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+];
+
+#[tokio::test]
+async fn a_foreign_layer_is_copied_if_it_is_there_and_left_out_if_it_is_not() {
+    for media_type in FOREIGN {
+        let (source, target) = (Memory::new(), Memory::new());
+        let (manifest, foreign) = with_foreign_layer(&source, media_type).await;
+        let outcome = |copied: &Copied| copied.blobs.iter().find(|(blob, _)| blob.digest == foreign.digest).unwrap().1;
+        let first = copy_all(&source, &manifest, &target, &["v1"]).await;
+        assert_eq!((outcome(&first), first.bytes_uploaded()), (Outcome::LeftOut, 2 + 8), "{media_type}");
+        assert_eq!(target.manifest(&tag("v1").into()).await.unwrap(), manifest);
+        let again = copy_all(&source, &manifest, &target, &["v1"]).await;
+        assert!(!again.changed && outcome(&again) == Outcome::LeftOut);
+
+        source.push(&foreign, &blob(b"foreign").1).await.unwrap();
+        let late = copy_all(&source, &manifest, &target, &["v1"]).await;
+        assert_eq!(outcome(&late), Outcome::Uploaded, "{media_type}");
+        assert_eq!(read(&target, &foreign).await.unwrap(), "foreign");
+    }
+    let (source, target) = (Memory::new(), Memory::new());
+    let (manifest, _) = with_foreign_layer(&source, media_type::OCI_LAYER_GZIP).await;
+    let copied = copy(&source, &manifest.digest().into(), &target, &[], &CopyOptions::default()).await;
+    assert_eq!(kind(copied), ErrorKind::NotFound, "URLs alone do not make a layer foreign");
+}
+
 fn with_referrers() -> CopyOptions {
     CopyOptions { referrers: true, ..CopyOptions::default() }
 }

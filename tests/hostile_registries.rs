@@ -149,6 +149,14 @@ async fn what_is_no_manifest_is_wrong_content() {
 }
 
 #[tokio::test]
+async fn a_blob_without_end_is_read_no_further_than_its_size() {
+    let (descriptor, _) = blob(b"0123456789");
+    let endless = Raw::start("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n0123456789", Ending::Forever).await;
+    let error = read(&repository(&endless.address), &descriptor).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Content, "{error}");
+}
+
+#[tokio::test]
 async fn a_manifest_without_end_is_read_no_further_than_the_limit() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {}", media_type::OCI_MANIFEST);
     let endless = Raw::start(format!("{head}\r\nConnection: close\r\n\r\n"), Ending::Forever).await;

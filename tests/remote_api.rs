@@ -164,7 +164,7 @@ async fn other_words_for_done_are_understood_and_web_pages_are_not() {
         let server = server(move |_| ResponseTemplate::new(status)).await;
         let repository = repository(server.address());
         let manifest = AnyManifest::new(OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#.into());
-        assert_eq!(repository.push_manifest(&manifest, &v1()).await.is_ok(), status != 204, "{status}");
+        assert!(repository.push_manifest(&manifest, &v1()).await.is_ok(), "{status}");
         assert_eq!(repository.delete_manifest(manifest.digest).await.is_ok(), status != 201, "{status}");
     }
     let server = server(|_| ResponseTemplate::new(200).set_body_raw("<html>Welcome!</html>", "text/html")).await;

@@ -6,7 +6,7 @@ mod sample;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use bndlr::content::{Error, ErrorKind, Open, Outcome, Reader, Source, Target};
+use bndlr::content::{CopyOptions, Error, ErrorKind, Memory, Open, Outcome, Reader, Source, Target, copy};
 use bndlr::digest::Digest;
 use bndlr::manifest::{Descriptor, RawManifest, media_type};
 use bndlr::reference::{Repository, Tag};
@@ -52,6 +52,10 @@ fn answer(manifests: &mut HashMap<String, Vec<u8>>, conditions: bool, request: &
         "PUT" => {
             manifests.insert(path, request.body.clone());
             ResponseTemplate::new(201)
+        }
+        "DELETE" if found.is_some() => {
+            manifests.remove(&path);
+            ResponseTemplate::new(202)
         }
         _ => match found {
             None => refusal(404, "MANIFEST_UNKNOWN", ""),
@@ -132,12 +136,111 @@ async fn clients_that_do_not_know_each_other_lose_nothing_where_conditions_are_h
 }
 
 #[tokio::test]
+async fn what_is_deleted_is_taken_off_the_list_and_nothing_else_is() {
+    for conditions in [true, false] {
+        let (server, manifests) = legacy(conditions).await;
+        let (image, repository) = (image(), repository(server.address()));
+        let [one, two] = ["one", "two"].map(|words| referrer_of(&image, "a/b", words));
+        for manifest in [&image, &one, &two] {
+            push(&repository, manifest).await.unwrap();
+        }
+        repository.delete_manifest(one.digest()).await.unwrap();
+        assert_eq!(digests(&repository, &image, None).await, [two.digest()]);
+        let asked_so_far = asked(&server).await.len();
+        repository.delete_manifest(image.digest()).await.unwrap();
+        assert_eq!(asked(&server).await.len(), asked_so_far + 2, "without a subject, there is no list to change");
+        repository.delete_manifest(two.digest()).await.unwrap();
+        let list: Value = serde_json::from_slice(&manifests.lock().unwrap()[&list_path(&image)]).unwrap();
+        assert_eq!(list["manifests"], json!([]));
+        assert_eq!(kind(content(repository.delete_manifest(two.digest()).await)), ErrorKind::NotFound);
+    }
+}
+
+fn content<T>(result: Result<T, bndlr::remote::Error>) -> Result<T, Error> {
+    result.map_err(Error::from)
+}
+
+#[tokio::test]
+async fn clients_that_add_and_delete_at_once_lose_nothing_where_conditions_are_heeded() {
+    let (server, _) = legacy(true).await;
+    let image = image();
+    let referrers: Vec<_> = (0..6).map(|n| referrer_of(&image, "a/b", &format!("{n}"))).collect();
+    for referrer in &referrers[..3] {
+        push(&repository(server.address()), referrer).await.unwrap();
+    }
+    let change = async |n: usize| {
+        let repository = repository(server.address());
+        if n < 3 {
+            repository.delete_manifest(referrers[n].digest()).await.unwrap();
+        } else {
+            push(&repository, &referrers[n]).await.unwrap();
+        }
+    };
+    futures::future::join_all((0..6).map(change)).await;
+    let mut left = digests(&repository(server.address()), &image, None).await;
+    let mut expected: Vec<_> = referrers[3..].iter().map(RawManifest::digest).collect();
+    left.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_changed_is_said_to_have_what_is_gone() {
+    let image = image();
+    let referrer = referrer_of(&image, "a/b", "");
+    let list = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [referrer.referrer()]});
+    let gone = referrer.clone();
+    let server = server(move |request| match (request.method.as_str(), request.url.path()) {
+        ("DELETE", _) => ResponseTemplate::new(202),
+        ("PUT", _) => refusal(403, "DENIED", "no"),
+        (_, path) if path.contains("/referrers/") => ResponseTemplate::new(404),
+        (_, path) if path.contains("/sha256-") => {
+            ResponseTemplate::new(200).set_body_raw(list.to_string(), media_type::OCI_INDEX)
+        }
+        _ => ResponseTemplate::new(200).set_body_raw(gone.bytes().to_vec(), gone.media_type()),
+    })
+    .await;
+    let error = repository(server.address()).delete_manifest(referrer.digest()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    let still = format!(
+        "{} is deleted, but still listed as a referrer under sha256-{}",
+        referrer.digest(),
+        image.digest().hex()
+    );
+    assert!(error.to_string().starts_with(&still), "{error}");
+}
+
+#[tokio::test]
+async fn a_list_may_have_what_is_gone() {
+    let (server, manifests) = legacy(true).await;
+    let (image, repository) = (image(), repository(server.address()));
+    let [gone, there] = ["gone", "there"].map(|words| referrer_of(&image, "a/b", words));
+    for manifest in [&image, &gone, &there] {
+        push(&repository, manifest).await.unwrap();
+    }
+    // Somebody removes it who knows nothing of lists.
+    manifests.lock().unwrap().remove(&format!("/v2/team/app/manifests/{}", gone.digest()));
+    assert_eq!(digests(&repository, &image, None).await.len(), 2);
+    assert_eq!(digests(&repository, &gone, None).await, [], "what refers to that is nothing, and no error");
+
+    // Blobs there are none in this registry, and in what is copied.
+    let copied = Memory::new();
+    let options = CopyOptions { referrers: true, ..CopyOptions::default() };
+    copied.push(&Descriptor::of(media_type::OCI_EMPTY, b"{}"), &blob(b"{}").1).await.unwrap();
+    let copy = copy(&repository, &image.digest().into(), &copied, &[], &options).await.unwrap();
+    let referrers: Vec<_> = copy.referrers.iter().map(|(referrer, _)| referrer.digest).collect();
+    assert_eq!(referrers, [there.digest()]);
+}
+
+#[tokio::test]
 async fn what_is_no_list_under_the_tag_is_left_alone() {
     let (server, manifests) = legacy(true).await;
     let (image, repository) = (image(), repository(server.address()));
     manifests.lock().unwrap().insert(list_path(&image), image.bytes().to_vec());
     assert_eq!(kind(repository.referrers(image.digest(), None).await), ErrorKind::Content);
     assert_eq!(kind(push(&repository, &referrer_of(&image, "a/b", "")).await), ErrorKind::Content);
+    let referrer = referrer_of(&image, "a/b", "").digest();
+    repository.delete_manifest(referrer).await.unwrap();
     assert_eq!(manifests.lock().unwrap()[&list_path(&image)], image.bytes().to_vec());
 }
 
@@ -158,6 +261,18 @@ async fn a_registry_that_keeps_lists_is_left_to_it() {
         let expected = if says_so { vec![put.clone()] } else { vec![put.clone(), look] };
         assert_eq!(asked(&server).await, expected);
     }
+    let (there, path) = (referrer.clone(), format!("/v2/team/app/manifests/{}", referrer.digest()));
+    let server = server(move |request| match request.method.as_str() {
+        "DELETE" => ResponseTemplate::new(202),
+        _ if request.url.path().contains("/manifests/") => {
+            ResponseTemplate::new(200).set_body_raw(there.bytes().to_vec(), there.media_type())
+        }
+        _ => page(&[], Some("?page=2")),
+    })
+    .await;
+    repository(server.address()).delete_manifest(referrer.digest()).await.unwrap();
+    let look = format!("GET /v2/team/app/referrers/{digest}");
+    assert_eq!(asked(&server).await, [format!("GET {path}"), format!("DELETE {path}"), look]);
 }
 
 #[tokio::test]

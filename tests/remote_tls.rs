@@ -8,15 +8,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bndlr::content::{ErrorKind, Source};
+use bndlr::content::{ErrorKind, Source, Target};
 use bndlr::manifest::{RawManifest, media_type};
 use bndlr::reference::Identifier;
 use bndlr::remote::ClientOptions;
-use fake::{options, raw_answer, repository_with};
+use fake::{asked, logged_in, options, raw_answer, repository_with, server};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use sample::tag;
+use sample::{blob, tag};
+use wiremock::ResponseTemplate;
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
@@ -30,6 +31,12 @@ fn v1() -> Identifier {
 
 /// A server at `host` with the certificate of the tests, which has but one manifest. It lives as long as the test program.
 fn registry(host: &str) -> SocketAddr {
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {}", media_type::OCI_INDEX);
+    registry_that_says(host, raw_answer(&head, MANIFEST.len(), MANIFEST.as_bytes()))
+}
+
+/// One that says these bytes to everybody.
+fn registry_that_says(host: &str, says: Vec<u8>) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificates = vec![CertificateDer::from_pem_file(file("leaf.pem")).unwrap()];
     let key = PrivateKeyDer::from_pem_file(file("leaf.key")).unwrap();
@@ -43,15 +50,15 @@ fn registry(host: &str) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let config = Arc::clone(&config);
-            std::thread::spawn(move || answer(&config, stream));
+            let (config, says) = (Arc::clone(&config), says.clone());
+            std::thread::spawn(move || answer(&config, stream, &says));
         }
     });
     address
 }
 
 /// Answers one request, if the client gets as far as to make one.
-fn answer(config: &Arc<ServerConfig>, stream: TcpStream) {
+fn answer(config: &Arc<ServerConfig>, stream: TcpStream, says: &[u8]) {
     let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream);
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -60,8 +67,7 @@ fn answer(config: &Arc<ServerConfig>, stream: TcpStream) {
             _ => return,
         }
     }
-    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {}", media_type::OCI_INDEX);
-    let _ = stream.write_all(&raw_answer(&head, MANIFEST.len(), MANIFEST.as_bytes()));
+    let _ = stream.write_all(says);
     stream.conn.send_close_notify();
     let _ = stream.flush();
 }
@@ -95,6 +101,25 @@ async fn a_certificate_for_another_host_is_not_believed() {
 async fn anybody_is_believed_if_the_user_says_so() {
     let options = ClientOptions { plain_http: Some(false), insecure: true, ..options() };
     repository_with(&registry("127.0.0.1"), options).manifest(&v1()).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_is_led_from_tls_to_plain_http() {
+    let plain = server(|_| ResponseTemplate::new(200).set_body_string(MANIFEST)).await;
+    for (status, leads) in [("302 Found", "redirects to"), ("202 Accepted", "names")] {
+        let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nLocation: {}/x", plain.uri());
+        let address = registry_that_says("127.0.0.1", raw_answer(&head, 0, b""));
+        let repository =
+            repository_with(&address, ClientOptions { ca_file: Some(file("ca.pem")), ..logged_in(&address) });
+        let (descriptor, content) = blob(b"x");
+        let error = match status {
+            "302 Found" => repository.manifest(&v1()).await.unwrap_err(),
+            _ => repository.push(&descriptor, &content).await.unwrap_err(),
+        };
+        let expected = format!("{leads} a location on plain HTTP");
+        assert!(error.kind() == ErrorKind::Remote && error.to_string().contains(&expected), "{error}");
+    }
+    assert_eq!(asked(&plain).await, [""; 0]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod sample;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bndlr::content::{Error, ErrorKind, Open, Reader, Target};
@@ -13,7 +14,7 @@ use bndlr::digest::Digest;
 use bndlr::manifest::{Descriptor, media_type};
 use bndlr::remote::ClientOptions;
 use bytes::Bytes;
-use fake::{asked, options, redirect, refusal, repository, repository_with, server};
+use fake::{Ending, Raw, asked, options, raw_answer, redirect, refusal, repository, repository_with, server};
 use sample::{blob, kind};
 use wiremock::{MockServer, Request, ResponseTemplate};
 
@@ -137,10 +138,10 @@ async fn a_registry_that_makes_no_sense_of_chunks_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_registry_may_say_in_other_words_that_it_has_a_blob() {
-    for status in [200, 201, 204] {
+async fn a_registry_may_say_in_other_words_that_an_upload_may_begin_and_that_it_has_a_blob() {
+    for (begun, status) in [(202, 200), (202, 201), (202, 204), (200, 200), (201, 201), (204, 204)] {
         let server = server(move |request| match request.method.as_str() {
-            "POST" => redirect(202, "/upload"),
+            "POST" => redirect(begun, "/upload"),
             _ => ResponseTemplate::new(status),
         })
         .await;
@@ -159,8 +160,110 @@ async fn what_a_registry_refuses_is_not_sent_again() {
         .await;
         let (descriptor, content) = blob(b"x");
         assert_eq!(kind(repository(server.address()).push(&descriptor, &content).await), expected);
-        assert_eq!(asked(&server).await.len(), 2, "{status}");
+        let digest = descriptor.digest.hex();
+        let put = format!("PUT /upload?digest=sha256%3A{digest}");
+        let post = "POST /v2/team/app/blobs/uploads/".to_owned();
+        assert_eq!(asked(&server).await, [post, put, "DELETE /upload".to_owned()], "{status}");
     }
+}
+
+/// A registry that takes chunks, and does not like the second one.
+async fn refusing_the_second_chunk(answer: impl Fn() -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
+    server(move |request| match request.method.as_str() {
+        "POST" => redirect(202, "/upload/0?a=b").insert_header("oci-chunk-min-length", "1"),
+        "PATCH" if range(request).starts_with("0-") => {
+            redirect(202, "/upload/1?a=c").insert_header("range", range(request))
+        }
+        "PATCH" => refusal(400, "UNSUPPORTED", "no"),
+        "DELETE" => answer(),
+        _ => ResponseTemplate::new(404),
+    })
+    .await
+}
+
+async fn cancelled(server: &MockServer) -> Vec<String> {
+    asked(server).await.into_iter().filter(|line| line.starts_with("DELETE")).collect()
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_is_cancelled_where_it_stands_and_its_own_error_counts() {
+    for status in [204, 202, 404, 405, 500, 503] {
+        let server = refusing_the_second_chunk(move || ResponseTemplate::new(status)).await;
+        let (descriptor, content) = Counted::new();
+        let error = repository(server.address()).push(&descriptor, &content).await.unwrap_err();
+        assert!(error.to_string().ends_with("400 Bad Request: UNSUPPORTED: no"), "{error}");
+        assert_eq!(cancelled(&server).await, ["DELETE /upload/1?a=c"], "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_which_the_words_are_lost_is_no_last_word() {
+    let torn = Raw::start(raw_answer("HTTP/1.1 400 Bad Request", 100, b""), Ending::Close).await;
+    let there = format!("http://{}/upload", torn.address);
+    let server = server(move |request| match request.method.as_str() {
+        "POST" => redirect(202, there.clone()),
+        _ => ResponseTemplate::new(404),
+    })
+    .await;
+    let (descriptor, content) = blob(b"x");
+    repository(server.address()).push(&descriptor, &content).await.unwrap_err();
+    let heads = torn.heads();
+    assert!(heads[0].starts_with("PUT ") && heads[1].starts_with("GET /upload "), "{heads:?}");
+}
+
+#[tokio::test]
+async fn nobody_waits_long_for_a_registry_to_cancel_an_upload() {
+    let server = refusing_the_second_chunk(|| ResponseTemplate::new(204).set_delay(Duration::from_mins(5))).await;
+    let (descriptor, content) = Counted::new();
+    let pushing = async { repository(server.address()).push(&descriptor, &content).await };
+    let error = tokio::time::timeout(Duration::from_mins(1), pushing).await.expect("it waits").unwrap_err();
+    assert!(error.to_string().ends_with("UNSUPPORTED: no"), "{error}");
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_be_read_is_cancelled() {
+    let server =
+        server(|request| if request.method == "POST" { redirect(202, "/upload") } else { ResponseTemplate::new(204) })
+            .await;
+    let (descriptor, _) = blob(b"missing");
+    let error = repository(server.address()).push(&descriptor, &bndlr::content::Memory::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(cancelled(&server).await, ["DELETE /upload"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_nobody_waits_for_any_more_is_cancelled() {
+    let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let server = server(move |request| {
+        // The test may have seen enough.
+        let _ = sender.send(request.method.to_string());
+        match request.method.as_str() {
+            "POST" => redirect(202, "/upload"),
+            "PUT" => ResponseTemplate::new(201).set_delay(Duration::from_mins(5)),
+            _ => ResponseTemplate::new(204),
+        }
+    })
+    .await;
+    let repository = repository(server.address());
+    let pushing = tokio::spawn(async move {
+        let (descriptor, content) = blob(b"x");
+        repository.push(&descriptor, &content).await
+    });
+    while heard.recv().await.unwrap() != "PUT" {}
+    pushing.abort();
+    let next = tokio::time::timeout(Duration::from_mins(1), heard.recv()).await.expect("nobody says anything");
+    assert_eq!(next.unwrap(), "DELETE");
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_on_a_host_that_a_registry_only_leads_to() {
+    let elsewhere = server(|_| ResponseTemplate::new(400)).await;
+    let there = format!("{}/bucket/object", elsewhere.uri());
+    let registry = server(move |_| redirect(202, there.clone())).await;
+    let (descriptor, content) = blob(b"x");
+    repository(registry.address()).push(&descriptor, &content).await.unwrap_err();
+    assert_eq!(asked(&elsewhere).await.len(), 1);
+    assert!(cancelled(&registry).await.is_empty() && cancelled(&elsewhere).await.is_empty());
 }
 
 #[tokio::test]

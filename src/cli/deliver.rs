@@ -11,7 +11,7 @@ use crate::content::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Source, Target, c
 use crate::digest::Digest;
 use crate::layout::{ArchiveWriter, Directory};
 use crate::manifest::RawManifest;
-use crate::reference::Tag;
+use crate::reference::{Repository, Tag};
 
 /// A repository, image layout or archive, and the tags that an image gets there.
 pub(super) struct Destination {
@@ -53,6 +53,14 @@ impl Destination {
         self.location.place()
     }
 
+    /// The repository, if it is one.
+    fn repository(&self) -> Option<&Repository> {
+        match &self.location {
+            Location::Registry(reference) => Some(&reference.repository),
+            Location::Layout(..) | Location::Archive(..) => None,
+        }
+    }
+
     /// Where each tag is; the place alone, where there is no tag.
     pub(super) fn names(&self) -> Vec<String> {
         match &self.tags[..] {
@@ -79,7 +87,8 @@ impl<'a> Delivery<'a> {
         Self { source, manifest, connection, concurrency: DEFAULT_CONCURRENCY, referrers: false }
     }
 
-    /// Copies the image to each destination, one after the other, and says how it goes.
+    /// Copies the image to each destination, one after the other, and says how it goes. What a registry has got for one of
+    /// its repositories is mounted in the others.
     pub(super) async fn to(&self, destinations: &[Destination], output: &Output) -> Result<Vec<Copied>, Error> {
         let digest = self.manifest.digest();
         // Before the first, so that either all are right or nothing has been sent.
@@ -89,13 +98,22 @@ impl<'a> Delivery<'a> {
             }
         }
         let mut done = Vec::new();
-        for destination in destinations {
-            done.push(self.to_one(destination, output).await?);
+        for (at, destination) in destinations.iter().enumerate() {
+            let registry = destination.repository().map(|repository| &repository.registry);
+            let mut before = destinations[..at].iter().filter_map(Destination::repository);
+            let sibling = before.find(|repository| Some(&repository.registry) == registry);
+            done.push(self.to_one(destination, sibling, output).await?);
         }
         Ok(done)
     }
 
-    async fn to_one(&self, destination: &Destination, output: &Output) -> Result<Copied, Error> {
+    /// Copies the image to a destination. `sibling` is another repository of the same registry that has it.
+    async fn to_one(
+        &self,
+        destination: &Destination,
+        sibling: Option<&Repository>,
+        output: &Output,
+    ) -> Result<Copied, Error> {
         let names = destination.names();
         let [begins, goes_on, ended] = match destination.location {
             Location::Registry(_) => ["Pushing to", "Uploading", "Pushed"],
@@ -103,7 +121,8 @@ impl<'a> Delivery<'a> {
         };
         output.say(format!("{begins} {}", names[0]));
         let observer = Arc::new(Progress::new(output, goes_on));
-        let options = CopyOptions { concurrency: self.concurrency, referrers: self.referrers, observer };
+        let (concurrency, referrers, mount_from) = (self.concurrency, self.referrers, sibling.cloned());
+        let options = CopyOptions { concurrency, referrers, mount_from, observer };
         let delivered = self.deliver(destination, &options).await;
         let copied = delivered.map_err(|error| error.about(&destination.location))?;
         if self.referrers {

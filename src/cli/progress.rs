@@ -63,6 +63,7 @@ impl Observer for Progress {
             Outcome::Exists => "Exists",
             Outcome::Uploaded => self.verb,
             Outcome::Mounted => "Mounted",
+            Outcome::LeftOut => "Left out",
         };
         self.say(&format!("{verb} {} {}", name(descriptor), size(descriptor.size)));
     }

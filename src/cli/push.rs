@@ -16,13 +16,15 @@ use crate::reference::Tag;
 
 /// Pack a directory and push it
 ///
-/// The same directory has the same digest, wherever and whenever it is packed; what the registry has is not sent again.
-/// Prints the reference with the digest, once for each repository.
+/// The same directory has the same digest, wherever and whenever it is packed; what the registry has is not sent again, and
+/// to several repositories of one registry everything is sent once. Prints the reference with the digest, once for each
+/// repository.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bndlr push ./manifests localhost:5000/demo:v1
   bndlr push ./manifests ghcr.io/team/app:v1.2.3 -t v1,latest
+  bndlr push ./manifests ghcr.io/team/app:v1 ghcr.io/customer/app:v1
   bndlr push ./policies localhost:5000/policies:v1 --exclude '*_test.rego'
   bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt
   bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1")]
@@ -68,13 +70,15 @@ pub(super) fn write_digest(path: &PathBuf, digest: &str) -> Result<(), Error> {
         .map_err(|error| Error::new(Exit::Local, format!("cannot write {}: {error}", path.display())))
 }
 
-/// The result in JSON. What was uploaded is counted over all repositories.
+/// The result in JSON. What was uploaded is counted over all repositories; what was uploaded to one and mounted in others
+/// was uploaded.
 fn to_json(bundle: &Bundle, destinations: &[Destination], references: &[String], copies: &[Copied]) -> Value {
     let manifest = bundle.raw_manifest();
     let outcome = |digest| {
         let outcomes = copies.iter().flat_map(|copied| &copied.blobs);
-        let mut of_blob = outcomes.filter(|(blob, _)| blob.digest == digest).map(|(_, outcome)| *outcome);
-        of_blob.find(|outcome| *outcome == Outcome::Uploaded).unwrap_or(Outcome::Exists).to_string()
+        let of_blob: Vec<_> = outcomes.filter(|(blob, _)| blob.digest == digest).map(|(_, outcome)| *outcome).collect();
+        let most = [Outcome::Uploaded, Outcome::Mounted].into_iter().find(|outcome| of_blob.contains(outcome));
+        most.unwrap_or(Outcome::Exists).to_string()
     };
     let layers: Vec<_> = bundle
         .layers()

@@ -33,6 +33,8 @@ pub enum Outcome {
     Uploaded,
     /// It was in another repository of the same registry, and is used from there.
     Mounted,
+    /// It is a [foreign layer](media_type::is_foreign_layer) that the source does not have, and the target need not.
+    LeftOut,
 }
 
 impl fmt::Display for Outcome {
@@ -41,6 +43,7 @@ impl fmt::Display for Outcome {
             Self::Exists => "exists",
             Self::Uploaded => "uploaded",
             Self::Mounted => "mounted",
+            Self::LeftOut => "left out",
         })
     }
 }
@@ -64,13 +67,16 @@ pub struct CopyOptions {
     pub concurrency: usize,
     /// Whether what refers to a manifest is copied, too, and what refers to that.
     pub referrers: bool,
+    /// A repository that has all of the blobs by now, as that of an earlier copy: a target in the same registry mounts them
+    /// from there. Otherwise from the source itself, if that is in the same registry.
+    pub mount_from: Option<Repository>,
     /// Who sees how it goes on.
     pub observer: Arc<dyn Observer>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { concurrency: DEFAULT_CONCURRENCY, referrers: false, observer: Arc::new(()) }
+        Self { concurrency: DEFAULT_CONCURRENCY, referrers: false, mount_from: None, observer: Arc::new(()) }
     }
 }
 
@@ -98,7 +104,8 @@ impl Copied {
 /// Copies what `identifier` picks in `source`, with everything that it needs, to `target`, and lets `tags` point to it.
 ///
 /// What is at the target is not sent again. Nothing points to a manifest before all that it needs is there, and no tag
-/// before the referrers are.
+/// before the referrers are. Foreign layers are copied like others if the source has them, and left out if not: nothing is
+/// ever fetched from the URLs that a manifest names.
 ///
 /// ```no_run
 /// # async fn mirror() -> Result<(), Box<dyn std::error::Error>> {
@@ -132,6 +139,7 @@ pub async fn copy(
         source,
         target,
         observer: &options.observer,
+        mount_from: options.mount_from.as_ref(),
         with_referrers: options.referrers,
         concurrency,
         permits: Semaphore::new(concurrency),
@@ -159,6 +167,7 @@ struct Copying<'a> {
     source: &'a dyn Source,
     target: &'a dyn Target,
     observer: &'a Arc<dyn Observer>,
+    mount_from: Option<&'a Repository>,
     with_referrers: bool,
     concurrency: usize,
     permits: Semaphore,
@@ -224,16 +233,28 @@ impl Copying<'_> {
         if exists { Ok(Outcome::Exists) } else { self.target.push(descriptor, &manifest).await }
     }
 
-    /// Copies a blob, unless it is there.
+    /// Copies a blob, unless it is there or need not be.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Outcome, Error> {
         let _permit = self.permits.acquire().await.map_err(|error| Error::new(ErrorKind::Local, error))?;
         let outcome = if self.target.exists(descriptor).await? {
             Outcome::Exists
+        } else if media_type::is_foreign_layer(&descriptor.media_type) && self.lacks(descriptor).await? {
+            Outcome::LeftOut
         } else {
-            self.target.push(descriptor, &Observed { source: self.source, observer: self.observer }).await?
+            let Self { source, observer, mount_from, .. } = *self;
+            self.target.push(descriptor, &Observed { source, observer, mount_from }).await?
         };
         self.observer.finished(descriptor, outcome);
         Ok(outcome)
+    }
+
+    /// Whether the source does not have a blob.
+    async fn lacks(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        match self.source.open(descriptor).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Copies what refers to `root`, or to any other manifest that was copied, and so on. Only when all that was met is
@@ -310,6 +331,7 @@ impl Copying<'_> {
 struct Observed<'a> {
     source: &'a dyn Source,
     observer: &'a Arc<dyn Observer>,
+    mount_from: Option<&'a Repository>,
 }
 
 #[async_trait]
@@ -322,6 +344,6 @@ impl Open for Observed<'_> {
     }
 
     fn origin(&self) -> Option<&Repository> {
-        self.source.origin()
+        self.mount_from.or_else(|| self.source.origin())
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::error::Error;
 use super::file::{blocking, open_regular};
 use super::index::{Index, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
-use super::referrers::referrers;
+use super::referrers::Referrers;
 use super::scan::{Contents, Span, read_span, scan};
 use super::{INDEX, MARKER, resolve};
 use crate::content::{self, Open, OpenRange, Reader, Source, read_file, read_file_range};
@@ -29,6 +29,7 @@ pub struct Archive {
     file: Arc<File>,
     index: Index,
     contents: Contents,
+    referrers: Referrers,
 }
 
 impl Archive {
@@ -86,7 +87,7 @@ impl Archive {
         let contents = scan(&file, &path)?;
         check_marker(&path, &read_own(&file, &path, MARKER, contents.marker, MAX_MARKER_SIZE)?)?;
         let index = Index::parse(&path, &read_own(&file, &path, INDEX, contents.index, MAX_INDEX_SIZE)?)?;
-        Ok(Self { path, file: Arc::new(file), index, contents })
+        Ok(Self { path, file: Arc::new(file), index, contents, referrers: Referrers::default() })
     }
 }
 
@@ -128,6 +129,8 @@ impl Source for Archive {
     }
 
     async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
-        referrers(&self.index, self, subject, artifact_type).await
+        // There is one index.json, and it stays what it is.
+        let listed = || Ok(self.index.descriptors().collect());
+        self.referrers.of(subject, artifact_type, &[], listed, self).await
     }
 }

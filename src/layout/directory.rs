@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use super::error::Error;
 use super::file::{blocking, open_regular, read_small, sync_directory, temporary, write_all};
 use super::index::{Index, MARKER_CONTENT, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
-use super::referrers::referrers;
+use super::referrers::Referrers;
 use super::{BLOBS, INDEX, MARKER, blob_path, resolve};
 use crate::content::{self, Open, OpenRange, Outcome, Reader, Source, Target};
 use crate::content::{read_file, read_file_range, read_manifest};
@@ -33,6 +33,7 @@ use crate::reference::{Identifier, Tag};
 #[derive(Clone, Debug)]
 pub struct Directory {
     files: Arc<Files>,
+    referrers: Arc<Referrers>,
 }
 
 /// The files of a layout. All of this blocks.
@@ -53,8 +54,7 @@ impl Directory {
     /// when it is no layout of version 1.0.0.
     pub async fn at(path: impl Into<PathBuf>) -> Result<Self, content::Error> {
         let path = path.into();
-        let files = blocking(move || Files::at(path)).await?;
-        Ok(Self { files: Arc::new(files) })
+        Ok(Self::of(blocking(move || Files::at(path)).await?))
     }
 
     /// The layout that is in the directory `path`, or a new one if that is empty or not there.
@@ -63,14 +63,17 @@ impl Directory {
     /// As for [`at`](Self::at), and [`Local`](content::ErrorKind::Local) when it has other files in it.
     pub async fn create(path: impl Into<PathBuf>) -> Result<Self, content::Error> {
         let path = path.into();
-        let files = blocking(move || Files::create(Files { name: path.clone(), path, durable: true })).await?;
-        Ok(Self { files: Arc::new(files) })
+        Ok(Self::of(blocking(move || Files::create(Files { name: path.clone(), path, durable: true })).await?))
     }
 
     /// A new layout that nobody needs after a crash. Errors call it `name`.
     pub(super) fn create_passing(path: &Path, name: &Path) -> Result<Self, Error> {
         let files = Files { path: path.to_owned(), name: name.to_owned(), durable: false };
-        Ok(Self { files: Arc::new(Files::create(files)?) })
+        Ok(Self::of(Files::create(files)?))
+    }
+
+    fn of(files: Files) -> Self {
+        Self { files: Arc::new(files), referrers: Arc::default() }
     }
 
     /// The only manifest that the layout lists with a tag, or lists at all: for when no tag was given.
@@ -101,6 +104,14 @@ impl Directory {
     /// What `index.json` says now.
     pub(super) async fn index(&self) -> Result<Index, Error> {
         self.blocking(Files::index).await
+    }
+
+    /// Stores `manifest` under `digest`, and lists it.
+    async fn list(&self, manifest: RawManifest, digest: Digest, tag: Option<Tag>) -> Result<(), Error> {
+        self.blocking(move |files| files.list(&manifest, digest, tag.as_ref())).await?;
+        // An image index that has named it all along may lead to it now, without index.json being another.
+        self.referrers.forget().await;
+        Ok(())
     }
 
     /// The file of a blob of this digest and size.
@@ -148,7 +159,9 @@ impl Source for Directory {
     }
 
     async fn referrers(&self, subject: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, content::Error> {
-        referrers(&self.index().await?, self, subject, artifact_type).await
+        let bytes = self.blocking(|files| files.read_own(INDEX, MAX_INDEX_SIZE)).await?;
+        let listed = || Ok(Index::parse(&self.files.name, &bytes)?.descriptors().collect());
+        self.referrers.of(subject, artifact_type, &bytes, listed, self).await
     }
 }
 
@@ -167,8 +180,7 @@ impl Target for Directory {
     async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, content::Error> {
         if media_type::is_manifest(&descriptor.media_type) {
             let manifest = read_manifest(from, descriptor).await?;
-            let digest = descriptor.digest;
-            self.blocking(move |files| files.list(&manifest, digest, None)).await?;
+            self.list(manifest, descriptor.digest, None).await?;
             return Ok(Outcome::Uploaded);
         }
         let wanted = descriptor.clone();
@@ -186,8 +198,7 @@ impl Target for Directory {
     }
 
     async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), content::Error> {
-        let (manifest, tag) = (manifest.clone(), tag.clone());
-        Ok(self.blocking(move |files| files.list(&manifest, manifest.digest(), Some(&tag))).await?)
+        Ok(self.list(manifest.clone(), manifest.digest(), Some(tag.clone())).await?)
     }
 }
 

@@ -16,7 +16,7 @@ use super::index::{Index, MARKER_CONTENT};
 use super::{BLOBS, INDEX, MARKER, blob_path};
 use crate::content::{self, Open, Outcome, Reader, Source, Target, read_manifest};
 use crate::digest::{Algorithm, Digest};
-use crate::manifest::{Descriptor, Manifest, RawManifest, media_type, to_canonical_json};
+use crate::manifest::{Descriptor, ImageManifest, Manifest, RawManifest, media_type, to_canonical_json};
 use crate::reference::{Identifier, Tag};
 
 /// What `docker load` looks for: without the containerd image store it does not know image layouts, but takes one that
@@ -79,6 +79,9 @@ impl ArchiveWriter {
         for descriptor in index.descriptors().filter(|descriptor| media_type::is_image(&descriptor.media_type)) {
             let manifest = read_manifest(&self.directory, &descriptor).await?;
             let Manifest::Image(image) = manifest.manifest() else { continue };
+            if !self.is_whole(image).await? {
+                continue;
+            }
             let is_artifact = !media_type::is_image_config(&image.config.media_type);
             let layers: Vec<PathBuf> = image.layers.iter().map(|layer| blob_path(&layer.digest)).collect();
             let entry = json!({ "Config": blob_path(&image.config.digest), "Layers": layers, "RepoTags": [] });
@@ -87,6 +90,16 @@ impl ArchiveWriter {
             }
         }
         Ok(images)
+    }
+
+    /// Whether all layers are here: foreign ones may have been left out, of which Docker's format knows nothing.
+    async fn is_whole(&self, image: &ImageManifest) -> Result<bool, content::Error> {
+        for layer in image.layers.iter().filter(|layer| media_type::is_foreign_layer(&layer.media_type)) {
+            if !self.directory.exists(layer).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn write(self, index: &Index, images: &[Value]) -> Result<(), Error> {

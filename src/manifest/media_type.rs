@@ -62,6 +62,14 @@ pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_MANIFEST_LIST)
 }
 
+/// Whether this is the media type of a layer that is not to be distributed, and is had from its URLs (image-spec v1.1.1,
+/// "Non-Distributable Layers"; Docker's "foreign" ones).
+#[must_use]
+pub fn is_foreign_layer(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
+        || media_type == "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+}
+
 /// Whether content of this media type is a manifest, and not a blob.
 #[must_use]
 pub fn is_manifest(media_type: &str) -> bool {

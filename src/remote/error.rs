@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::content::{self, ErrorKind};
+use crate::digest::Digest;
 use crate::manifest::Invalid;
+use crate::reference::Tag;
 
 use super::network::Network;
 use super::refusal::Refusal;
@@ -57,6 +59,16 @@ pub enum Error {
         request: String,
         /// Why not.
         source: Invalid,
+    },
+    /// A manifest is gone, and the list of referrers that clients keep has it still.
+    #[error("{digest} is deleted, but still listed as a referrer under {tag}: {source}")]
+    StillListed {
+        /// The manifest.
+        digest: Digest,
+        /// The tag of the list.
+        tag: Tag,
+        /// Why the list could not be changed.
+        source: Box<Error>,
     },
     /// What was to be uploaded could not be read.
     #[error(transparent)]
@@ -122,6 +134,7 @@ impl Error {
             Self::Refused(refusal) => refusal.kind(),
             Self::Network { .. } | Self::Stalled { .. } | Self::Answer { .. } => ErrorKind::Remote,
             Self::Content { .. } | Self::Manifest { .. } => ErrorKind::Content,
+            Self::StillListed { source, .. } => source.kind(),
             Self::Source(error) => error.kind(),
             Self::Challenge { .. } => ErrorKind::Denied,
             Self::Credentials { .. }
@@ -140,6 +153,7 @@ impl Error {
             Self::Refused(refusal) => refusal.hint(),
             Self::Network { network, .. } => network.hint(),
             Self::Answer { hint, .. } | Self::Challenge { hint, .. } => hint.as_deref(),
+            Self::StillListed { source, .. } => source.hint(),
             Self::Source(error) => error.hint(),
             Self::Program { .. } => Some("the configuration file names it: is it installed, and does it work?"),
             Self::NoPlace => Some("set HOME or DOCKER_CONFIG, or name a file with --registry-config"),

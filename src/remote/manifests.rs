@@ -15,6 +15,10 @@ use super::payload::Payload;
 use super::repository::RemoteRepository;
 use super::transport::Call;
 
+/// What registries answer once they have a manifest or a blob: that it is created, or something that means the same.
+pub(super) const STORED: [StatusCode; 4] =
+    [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
+
 /// A manifest of any kind, as a registry has it: also of a kind that [`RawManifest`] does not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnyManifest {
@@ -103,7 +107,7 @@ impl RemoteRepository {
             .with_header(CONTENT_TYPE, content_type)
             .with_payload(Payload::Bytes(manifest.bytes.clone()));
         let answer = self.session.send(&call, &self.push()).await?;
-        let answer = answer.expect_one_of(&[StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED]).await?;
+        let answer = answer.expect_one_of(&STORED).await?;
         answer.reject_web_page()?;
         let digest = match answer.digest() {
             Some(named) if !is_signed(&manifest.media_type) => {
@@ -115,13 +119,30 @@ impl RemoteRepository {
         Ok((digest, answer.header(header::OCI_SUBJECT).is_some()))
     }
 
-    /// Removes a manifest, with every tag that points to it (end-9).
+    /// Removes a manifest, with every tag that points to it (end-9). If it has a subject, and the registry keeps no lists of
+    /// referrers, it is also taken off the list that clients keep (distribution-spec v1.1.1, "Deleting Manifests").
     ///
     /// # Errors
     /// [`crate::content::ErrorKind::NotFound`] when there is no such manifest. Some registries remove nothing on request.
+    /// [`Error::StillListed`] when it is gone, and the list could not be changed.
     pub async fn delete_manifest(&self, digest: Digest) -> Result<(), Error> {
         let hint = "this registry lets nobody remove manifests; its configuration may have an option for that";
-        self.remove(&Endpoint::Manifest(self.repository.name.clone(), digest.into()), hint).await
+        // Once it is gone, nobody can say what it was about.
+        let subject = self.subject_of(digest).await?;
+        self.remove(&Endpoint::Manifest(self.repository.name.clone(), digest.into()), hint).await?;
+        match subject {
+            Some(subject) => self.unlist_referrer(subject, digest).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The subject of a manifest, if it can be read here and has one. What cannot be read may still be removed.
+    async fn subject_of(&self, digest: Digest) -> Result<Option<Digest>, Error> {
+        match self.get_manifest(&digest.into(), &self.delete()).await {
+            Ok(manifest) => Ok(manifest.manifest().subject().map(|subject| subject.digest)),
+            Err(Error::Refused(_) | Error::Answer { .. } | Error::Content { .. } | Error::Manifest { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn manifest_call(&self, method: Method, identifier: &Identifier) -> Call<'static> {

@@ -2,10 +2,11 @@
 //! where it does not, as clients do, in an image index under a tag.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 
 use crate::content::ErrorKind;
@@ -16,6 +17,7 @@ use crate::reference::{Identifier, Tag};
 
 use super::Error;
 use super::answer::Answer;
+use super::manifests::STORED;
 use super::pages::next_url;
 use super::payload::Payload;
 use super::repository::RemoteRepository;
@@ -48,13 +50,26 @@ impl RemoteRepository {
         Ok(found)
     }
 
+    fn list_url(&self, subject: Digest) -> Url {
+        self.session.url(&Endpoint::Referrers(self.repository.name.clone(), subject))
+    }
+
+    /// Whether the registry keeps lists of referrers itself.
+    async fn keeps_lists(&self, subject: Digest) -> Result<bool, Error> {
+        let answer = self.session.send(&Call::new(Method::GET, self.list_url(subject)), &self.pull()).await?;
+        if is_unknown(&answer) {
+            return Ok(false);
+        }
+        answer.expect(StatusCode::OK).await.map(|_| true)
+    }
+
     /// The list that the registry keeps, if it keeps any: page after page.
     async fn registry_list(
         &self,
         subject: Digest,
         artifact_type: Option<&str>,
     ) -> Result<Option<Vec<Descriptor>>, Error> {
-        let mut url = self.session.url(&Endpoint::Referrers(self.repository.name.clone(), subject));
+        let mut url = self.list_url(subject);
         if let Some(wanted) = artifact_type {
             url.query_pairs_mut().append_pair("artifactType", wanted);
         }
@@ -99,32 +114,53 @@ impl RemoteRepository {
     /// Subject").
     pub(super) async fn list_as_referrer(&self, manifest: &RawManifest, identifier: &Identifier) -> Result<(), Error> {
         let Some(subject) = manifest.manifest().subject().map(|subject| subject.digest) else { return Ok(()) };
-        if self.registry_list(subject, None).await?.is_some() {
+        if self.keeps_lists(subject).await? {
             return Ok(());
         }
         let digest = match identifier {
             Identifier::Digest(digest) => *digest,
             Identifier::Tag(_) => manifest.digest(),
         };
-        let (tag, referrer) = (Tag::of_referrers(subject), Descriptor { digest, ..manifest.referrer() });
+        self.change_list(&Tag::of_referrers(subject), &Change::Add(Descriptor { digest, ..manifest.referrer() })).await
+    }
+
+    /// Sees to it that a manifest, which is gone, is not listed as a referrer of `subject` any more, unless the registry
+    /// sees to that itself (distribution-spec v1.1.1, "Deleting Manifests").
+    pub(super) async fn unlist_referrer(&self, subject: Digest, digest: Digest) -> Result<(), Error> {
+        let tag = Tag::of_referrers(subject);
+        let unlisted = async {
+            if self.keeps_lists(subject).await? {
+                return Ok(());
+            }
+            self.change_list(&tag, &Change::Remove(digest)).await
+        };
+        match unlisted.await {
+            // What is no list lists nothing.
+            Ok(()) | Err(Error::Content { .. } | Error::Manifest { .. }) => Ok(()),
+            Err(error) => Err(Error::StillListed { digest, tag, source: Box::new(error) }),
+        }
+    }
+
+    /// Changes the list under `tag`, as often as it takes.
+    async fn change_list(&self, tag: &Tag, change: &Change) -> Result<(), Error> {
         let _turn = self.listing.lock().await;
         // Other programs have no turns. Whether one of them has replaced the list meanwhile shows when it is read again.
         for _ in 0..TRIES {
-            let list = self.tagged_list(&tag).await?;
-            if list.as_ref().is_some_and(|list| list.has(digest)) {
+            let list = self.tagged_list(tag).await?;
+            if change.is_made(list.as_ref()) {
                 return Ok(());
             }
-            match self.put_list(list, &tag, &referrer).await {
+            match self.put_list(list, tag, change).await {
                 Err(Error::Refused(refusal)) if refusal.kind() == ErrorKind::Conflict => {}
                 put => put?,
             }
         }
-        let what = format!("others change the list of referrers {tag} all the time: {digest} is not in it");
+        let what = format!("others change the list of referrers {tag} all the time: it does not come to {change}");
         Err(Error::answer(&self.repository.to_string(), what))
     }
 
-    /// Stores `list`, or a new one, with `referrer` added: if it is what it was, where the registry heeds that.
-    async fn put_list(&self, list: Option<List>, tag: &Tag, referrer: &Descriptor) -> Result<(), Error> {
+    /// Stores `list`, or a new one, with a change made: if it is what it was, where the registry heeds that.
+    async fn put_list(&self, list: Option<List>, tag: &Tag, change: &Change) -> Result<(), Error> {
         let (name, value) = match &list {
             None => (IF_NONE_MATCH, Some("*")),
             // One that is weak never matches.
@@ -132,7 +168,7 @@ impl RemoteRepository {
         };
         let condition = value.and_then(|value| HeaderValue::from_str(value).ok());
         let body =
-            List::with(list, referrer).map_err(|what| Error::answer(&format!("{}:{tag}", self.repository), what))?;
+            List::with(list, change).map_err(|what| Error::answer(&format!("{}:{tag}", self.repository), what))?;
         let url = self.session.url(&Endpoint::Manifest(self.repository.name.clone(), tag.clone().into()));
         let put = Call::new(Method::PUT, url)
             // Stored again after its answer was lost, it would meet its own list, and be refused.
@@ -140,7 +176,7 @@ impl RemoteRepository {
             .with_header(CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX))
             .with_payload(Payload::Bytes(body));
         let put = if let Some(condition) = condition { put.with_header(name, condition) } else { put };
-        self.session.send(&put, &self.push()).await?.expect(StatusCode::CREATED).await.map(|_| ())
+        self.session.send(&put, &self.push()).await?.expect_one_of(&STORED).await?.reject_web_page()
     }
 }
 
@@ -156,6 +192,45 @@ fn is_unknown(answer: &Answer) -> bool {
                 | StatusCode::NOT_ACCEPTABLE
                 | StatusCode::NOT_IMPLEMENTED
         ),
+    }
+}
+
+/// What is to become of a list of referrers.
+enum Change {
+    /// This is to be in it.
+    Add(Descriptor),
+    /// This is not to be in it.
+    Remove(Digest),
+}
+
+impl Change {
+    /// Whether nothing is left to be done. Where there is no list, nothing is in it.
+    fn is_made(&self, list: Option<&List>) -> bool {
+        let has = |digest| list.is_some_and(|list| list.has(digest));
+        match self {
+            Self::Add(referrer) => has(referrer.digest),
+            Self::Remove(digest) => !has(*digest),
+        }
+    }
+
+    fn make(&self, manifests: &mut Vec<Value>) -> serde_json::Result<()> {
+        match self {
+            Self::Add(referrer) => manifests.push(serde_json::to_value(referrer)?),
+            Self::Remove(digest) => {
+                let digest = digest.to_string();
+                manifests.retain(|listed| listed["digest"] != digest.as_str());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(referrer) => write!(f, "have {}", referrer.digest),
+            Self::Remove(digest) => write!(f, "be without {digest}"),
+        }
     }
 }
 
@@ -187,15 +262,14 @@ impl List {
         self.manifests.iter().any(|referrer| referrer.digest == digest)
     }
 
-    /// The bytes of `list`, or of a new one, with `referrer` added. What else is in it stays.
-    fn with(list: Option<Self>, referrer: &Descriptor) -> Result<Bytes, String> {
+    /// The bytes of `list`, or of a new one, with a change made. What else is in it stays.
+    fn with(list: Option<Self>, change: &Change) -> Result<Bytes, String> {
         let words = |error: serde_json::Error| error.to_string();
         let mut index: Value = match list {
             Some(list) => serde_json::from_slice(&list.bytes).map_err(words)?,
             None => json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []}),
         };
-        let referrer = serde_json::to_value(referrer).map_err(words)?;
-        index["manifests"].as_array_mut().ok_or("has no manifests")?.push(referrer);
+        change.make(index["manifests"].as_array_mut().ok_or("has no manifests")?).map_err(words)?;
         let bytes = to_canonical_json(&index).map_err(words)?;
         if bytes.len() as u64 > MAX_MANIFEST_SIZE {
             return Err(format!("the list of referrers is full: it may have {MAX_MANIFEST_SIZE} bytes"));

@@ -71,6 +71,11 @@ impl Refusal {
         &self.entries
     }
 
+    /// Whether the answer came without a word.
+    pub(super) fn is_silent(&self) -> bool {
+        self.entries.is_empty() && self.junk.is_none()
+    }
+
     /// What the user can do.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {

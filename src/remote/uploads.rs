@@ -4,9 +4,11 @@
 //! session of its own from the beginning where it does not say, and in smaller and smaller chunks where nothing arrives.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, StatusCode, Url};
+use tokio::runtime::{Builder, Handle};
 
 use crate::content::{ErrorKind, Open};
 use crate::manifest::{Descriptor, media_type};
@@ -14,6 +16,7 @@ use crate::protocol::{ChunkRange, Endpoint, ErrorCode, header};
 
 use super::Error;
 use super::answer::Answer;
+use super::manifests::STORED;
 use super::parts::Parts;
 use super::payload::Payload;
 use super::redirect;
@@ -25,6 +28,11 @@ use super::transport::Call;
 const CHUNK: u64 = 16 * 1024 * 1024;
 /// The fewest bytes that a registry is offered in one request: it is of no use if it takes no more.
 const SMALLEST_CHUNK: u64 = 256 * 1024;
+/// How long a registry may take to hear that an upload is given up. Whoever waits for the error waits as long.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// What registries answer when an upload may begin or go on: that the request is accepted, or something that means the
+/// same.
+const GOES_ON: [StatusCode; 4] = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::OK, StatusCode::NO_CONTENT];
 
 impl RemoteRepository {
     /// Uploads what `from` opens: asks where to (end-4a), and sends it there, without holding it in memory.
@@ -33,7 +41,8 @@ impl RemoteRepository {
         self.go_on_uploading(&accepted, descriptor, from).await
     }
 
-    /// Sends what `from` opens to where `accepted` says, which is an answer to a POST.
+    /// Sends what `from` opens to where `accepted` says, which is an answer to a POST. If that comes to nothing, the
+    /// registry learns that it need not keep what it has got.
     pub(super) async fn go_on_uploading(
         &self,
         accepted: &Answer,
@@ -50,8 +59,14 @@ impl RemoteRepository {
             stored: 0,
             chunk: preferred,
             smallest: minimum_chunk(accepted).unwrap_or(0).max(SMALLEST_CHUNK),
+            is_open: true,
         };
-        upload.run().await
+        let outcome = upload.run().await;
+        if outcome.is_err() {
+            self.cancel_upload(upload.location.clone()).await;
+        }
+        upload.is_open = false;
+        outcome
     }
 
     /// Begins an upload session.
@@ -59,7 +74,19 @@ impl RemoteRepository {
         // A session that nobody goes on with ends by itself.
         let start = Call::new(Method::POST, self.session.url(&Endpoint::Uploads(self.repository.name.clone())))
             .repeat(Repeat::Freely);
-        self.session.send(&start, &self.push()).await?.expect(StatusCode::ACCEPTED).await
+        let answer = self.session.send(&start, &self.push()).await?.expect_one_of(&GOES_ON).await?;
+        answer.reject_web_page()?;
+        Ok(answer)
+    }
+
+    /// Ends an upload session with nothing stored, if the registry does that and does it soon. On another host, where a
+    /// location may lead, nobody knows what a DELETE removes.
+    async fn cancel_upload(&self, location: Url) {
+        if location.origin() != self.session.url(&Endpoint::Base).origin() {
+            return;
+        }
+        let cancel = Call::new(Method::DELETE, location).repeat(Repeat::Never);
+        let _ = tokio::time::timeout(FAREWELL, self.session.send(&cancel, &self.push())).await;
     }
 }
 
@@ -76,6 +103,17 @@ struct Upload<'a> {
     chunk: u64,
     /// How few bytes it may be offered.
     smallest: u64,
+    /// Whether the registry keeps a session for it.
+    is_open: bool,
+}
+
+impl Drop for Upload<'_> {
+    /// Nobody waits any more, because the program was interrupted or something else has failed.
+    fn drop(&mut self) {
+        if self.is_open {
+            self.abandon();
+        }
+    }
 }
 
 /// Why a request did not help, and what may.
@@ -145,10 +183,23 @@ impl Upload<'_> {
         if self.repository.head_blob(self.descriptor).await.is_ok() {
             return Ok(true);
         }
+        self.abandon();
         let accepted = self.repository.begin_upload().await?;
         self.stored = 0;
         self.move_to(&accepted)?;
         Ok(false)
+    }
+
+    /// Ends the session, for which nobody waits: on a thread, because a runtime that is shut down waits for its threads, and
+    /// not for its tasks.
+    fn abandon(&self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (repository, location) = (self.repository.clone(), self.location.clone());
+        runtime.spawn_blocking(move || {
+            if let Ok(runtime) = Builder::new_current_thread().enable_all().build() {
+                runtime.block_on(repository.cancel_upload(location));
+            }
+        });
     }
 
     /// Makes one request, and says whether it was the last one.
@@ -169,8 +220,7 @@ impl Upload<'_> {
         let range = self.stored..self.parts.size();
         let length = range.end - range.start;
         let answer = self.send(Call::new(Method::PUT, url), range).await?;
-        // Some say "OK" or "no content" for "created".
-        if !matches!(answer.status(), StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT) {
+        if !STORED.contains(&answer.status()) {
             return Err(setback(answer, length).await);
         }
         answer.reject_web_page()?;
@@ -187,10 +237,7 @@ impl Upload<'_> {
             Err(_) => call,
         };
         let answer = self.send(call, self.stored..end).await?;
-        if !matches!(
-            answer.status(),
-            StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT
-        ) {
+        if !GOES_ON.contains(&answer.status()) {
             return Err(setback(answer, chunk.length()).await);
         }
         answer.reject_web_page()?;
@@ -249,10 +296,13 @@ impl Upload<'_> {
 /// What an answer that is none of success means for an upload of which it refuses `length` bytes.
 async fn setback(answer: Answer, length: u64) -> Setback {
     let (status, is_transient) = (answer.status(), answer.is_transient());
+    let has_words = answer.content_length().is_some_and(|length| length > 0);
     let refusal = answer.into_refusal().await;
     let is_wrong = refusal.kind() == ErrorKind::Content;
     let codes = [ErrorCode::BlobUploadInvalid, ErrorCode::SizeInvalid];
     let is_cut_short = refusal.entries().iter().any(|entry| codes.contains(&entry.code));
+    // Where the connection broke before the words were through, they may have said just that.
+    let is_cut_short = is_cut_short || status == StatusCode::BAD_REQUEST && has_words && refusal.is_silent();
     let remedy = match status {
         // What was read here is what it should be, so that the bytes have changed on their way.
         _ if is_wrong => Remedy::BeginAnew,

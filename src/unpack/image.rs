@@ -40,45 +40,63 @@ impl Image {
     }
 }
 
+/// The layers of an image that are read, each with its number among all: those of an artifact that are empty are not.
+pub(super) fn layers(manifest: &RawManifest) -> Result<Vec<(usize, &Descriptor)>, Error> {
+    let layers = &of(manifest)?.layers;
+    Ok(layers.iter().enumerate().filter(|(_, layer)| !is_empty(layer)).collect())
+}
+
 /// Reads the configuration of an image, and decides how to read its layers.
 pub(super) async fn inspect(source: &dyn Open, manifest: &RawManifest) -> Result<Image, Error> {
-    let Manifest::Image(image) = manifest.manifest() else { return Err(Error::Index(manifest.digest())) };
+    let image = of(manifest)?;
     let is_image = media_type::is_image_config(&image.config.media_type);
     let has_archive = image.layers.iter().any(|layer| is_archive(&layer.media_type) || is_ours(layer));
     let config = if is_image && has_archive { Some(config_of(source, image).await?) } else { None };
     let fetched = if config.is_some() { image.config.size } else { 0 };
     let mut layers = Vec::new();
-    for (number, descriptor) in image.layers.iter().enumerate() {
+    for (number, descriptor) in self::layers(manifest)? {
         let labels = config.as_ref().and_then(ImageConfig::labels);
         let annotations = annotation::of_layer(manifest, number, descriptor, labels);
         let diff_id = config.as_ref().map(|config| config.rootfs.diff_ids[number]);
-        if let Some(form) = form(descriptor, &annotations, diff_id)? {
-            layers.push(Layer { descriptor: descriptor.clone(), form });
-        }
+        layers.push(Layer { descriptor: descriptor.clone(), form: form(descriptor, &annotations, diff_id)? });
     }
     Ok(Image { layers, fetched })
 }
 
-/// Decides how to read a layer; an artifact's empty one is not read at all.
-fn form(descriptor: &Descriptor, annotations: &Annotations, diff_id: Option<Digest>) -> Result<Option<Form>, Error> {
+fn of(manifest: &RawManifest) -> Result<&ImageManifest, Error> {
+    match manifest.manifest() {
+        Manifest::Image(image) => Ok(image),
+        Manifest::Index(_) => Err(Error::Index(manifest.digest())),
+    }
+}
+
+/// Decides how to read a layer.
+fn form(descriptor: &Descriptor, annotations: &Annotations, diff_id: Option<Digest>) -> Result<Form, Error> {
     let layer = descriptor.digest;
     let wrong = |problem| Error::Annotations { layer, problem };
     if let Some(index) = Index::of_layer(annotations, descriptor.size).map_err(wrong)? {
         let diff_id =
             diff_id.ok_or_else(|| wrong(IndexError::Missing("diff ID, for want of an image configuration")))?;
-        return Ok(Some(Form::Bundle { index, diff_id }));
+        return Ok(Form::Bundle { index, diff_id });
     }
-    let title = descriptor.annotations.get(TITLE).filter(|title| !title.is_empty());
-    Ok(match title {
-        _ if diff_id.is_some() && is_archive(&descriptor.media_type) => Some(Form::Changeset { diff_id }),
+    Ok(match title(descriptor) {
+        _ if diff_id.is_some() && is_archive(&descriptor.media_type) => Form::Changeset { diff_id },
         Some(title) if descriptor.annotations.get(ORAS_UNPACK).is_some_and(|unpack| unpack == "true") => {
-            Some(Form::Directory { title: title.clone() })
+            Form::Directory { title: title.clone() }
         }
-        _ if is_archive(&descriptor.media_type) => Some(Form::Changeset { diff_id: None }),
-        Some(title) => Some(Form::File { title: title.clone() }),
-        None if descriptor.media_type == media_type::OCI_EMPTY => None,
+        _ if is_archive(&descriptor.media_type) => Form::Changeset { diff_id: None },
+        Some(title) => Form::File { title: title.clone() },
         None => return Err(Error::MediaType { layer, media_type: descriptor.media_type.clone() }),
     })
+}
+
+fn title(layer: &Descriptor) -> Option<&String> {
+    layer.annotations.get(TITLE).filter(|title| !title.is_empty())
+}
+
+/// Whether this stands in an artifact for a layer that it does not have.
+fn is_empty(layer: &Descriptor) -> bool {
+    layer.media_type == media_type::OCI_EMPTY && title(layer).is_none() && !is_ours(layer)
 }
 
 fn is_ours(layer: &Descriptor) -> bool {

@@ -23,7 +23,10 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+
+use futures::future::{Either, select};
 
 pub use error::{Error, Fault};
 
@@ -124,9 +127,8 @@ pub async fn unpack(
     target: &Path,
     options: &UnpackOptions,
 ) -> Result<Unpacked, Error> {
-    let image = image::inspect(source, manifest).await?;
     let target = target.to_owned();
-    run(source, image, options, move |image, limits, feed| {
+    run(source, manifest, options, move |image, limits, feed| {
         let staging = Staging::new(&target)?;
         let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
         let nodes = read(image, limits, feed, &mut writer)?;
@@ -150,8 +152,7 @@ pub async fn unpack(
 /// # Errors
 /// Those of [`unpack`], but for what only a file system can find wrong.
 pub async fn list(source: &dyn Open, manifest: &RawManifest, options: &UnpackOptions) -> Result<Vec<Listed>, Error> {
-    let image = image::inspect(source, manifest).await?;
-    let nodes = run(source, image, options, |image, limits, feed| read(image, limits, feed, &mut Nowhere)).await?;
+    let nodes = run(source, manifest, options, |image, limits, feed| read(image, limits, feed, &mut Nowhere)).await?;
     Ok(nodes.into_iter().map(|(place, node)| listed(&place, node)).collect())
 }
 
@@ -164,22 +165,34 @@ fn listed(place: &Place, node: Node) -> Listed {
     Listed { path: place.to_path(), mode: node.mode, kind }
 }
 
-/// Runs `work` on a thread of its own, and feeds it the image's layers. Its error is what counts unless the source
-/// failed first.
+/// Runs `work` on a thread of its own, and feeds it the image's layers. The first of them is under way while the
+/// configuration is still read, which saves a round trip: as much of it waits as the channel holds.
 async fn run<T: Send + 'static>(
     source: &dyn Open,
-    image: Image,
+    manifest: &RawManifest,
     options: &UnpackOptions,
     work: impl FnOnce(&Image, Limits, &mut Feed) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let blobs: Vec<Descriptor> = image.layers.iter().map(|layer| layer.descriptor.clone()).collect();
+    let blobs: Vec<Descriptor> = image::layers(manifest)?.into_iter().map(|(_, layer)| layer.clone()).collect();
     let (sender, mut feed, _stop) = feed::channel();
     let limits = options.limits;
-    let worker = tokio::task::spawn_blocking(move || work(&image, limits, &mut feed));
-    let sent = feed::feed(source, &blobs, &*options.observer, sender).await;
-    let done = worker.await.map_err(|error| content::Error::new(ErrorKind::Local, error));
-    sent?;
-    done?
+    let working = pin!(async move {
+        let image = image::inspect(source, manifest).await?;
+        let worker = tokio::task::spawn_blocking(move || work(&image, limits, &mut feed));
+        worker.await.map_err(|error| content::Error::new(ErrorKind::Local, error))?
+    });
+    let feeding = pin!(feed::feed(source, &blobs, &*options.observer, sender));
+    match select(working, feeding).await {
+        // Without an error, it has read the end of the last layer: nothing is left to be fed but what observers are told.
+        Either::Left((Ok(done), feeding)) => feeding.await.map(|()| done).map_err(Error::from),
+        Either::Left((Err(error), _)) => Err(error),
+        Either::Right((outcome, working)) => {
+            // If the source failed, what that did to the work is no error of its own; but what was written is gone then.
+            let done = working.await;
+            outcome?;
+            done
+        }
+    }
 }
 
 /// Reads all layers, the lowest first, and makes what comes out in `sink`.

@@ -6,7 +6,10 @@ use bndlr::reference::Tag;
 use crate::docker_registry::DockerRegistry;
 use crate::proxy::Fault::{Answer, Down, LoseAnswer, Up};
 use crate::proxy::{Harm, Proxy, Rule, on};
-use crate::scene::{MB, Scene, assert_has_bundle, assert_kind, layer, options, push, repository};
+use crate::scene::{MB, Scene, assert_has_bundle, assert_kind, bundle, impatient, layer, options, push, repository};
+
+/// What a registry answers that is busy.
+const BUSY: &str = "503 Service Unavailable";
 
 fn v1() -> Tag {
     "v1".parse().unwrap()
@@ -36,10 +39,45 @@ async fn a_copy_survives_bad_networks_on_both_sides() {
         (on("GET", layer(), Down(3 * MB, Harm::End)).times(3), carrying("PUT", LoseAnswer)),
         (on("GET", layer(), Answer(slow_down)).times(2), carrying("PUT", Answer(slow_down)).times(2)),
         (on("GET", layer(), Down(5 * MB, Harm::Reset)).always(), carrying("PUT", Up(5 * MB, Harm::Flip))),
+        (on("GET", layer(), Down(MB, Harm::EndUnmeasured)), carrying("PUT", Up(4 * MB, Harm::Repeat))),
+        (on("GET", layer(), Down(2 * MB, Harm::Drip)), carrying("PUT", Up(2 * MB, Harm::Drip))),
+        (on("GET", layer(), Answer(BUSY)).times(3), carrying("PUT", Answer(BUSY)).times(3)),
+        (on("GET", "/manifests/v1", Answer(BUSY)).times(3), on("PUT", "/manifests/v1", Answer(BUSY)).times(3)),
+        (on("GET", "/manifests/v1", Down(20, Harm::Reset)), on("PUT", "/manifests/v1", LoseAnswer)),
     ] {
         let (target, outcome) = copied([from], [to]).await;
         outcome.unwrap_or_else(|error| panic!("{error}: {:#?}", target.proxy.asked()));
         assert_has_bundle(&target.direct()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_does_not_wait_for_what_stands_still_on_either_side() {
+    let (source, target) = (
+        Scene::with_bundle([on("GET", layer(), Down(2 * MB, Harm::Stall))]).await,
+        Scene::new([carrying("PUT", Up(8 * MB, Harm::Stall))]).await,
+    );
+    let (from, to) = (source.repository(impatient()), target.repository(impatient()));
+    copy(&from, &v1().into(), &to, &[v1()], &CopyOptions::default()).await.unwrap();
+    assert_has_bundle(&target.direct()).await;
+}
+
+#[tokio::test]
+async fn a_copy_gives_up_where_nothing_gets_on() {
+    let nothing = || on("GET", "/nothing", LoseAnswer);
+    for (from, to) in [
+        (on("GET", layer(), Answer(BUSY)).always(), nothing()),
+        (on("GET", layer(), Down(10_000, Harm::Reset)).always(), nothing()),
+        (nothing(), carrying("PUT", Answer(BUSY)).always()),
+        (nothing(), on("PUT", "/manifests/", LoseAnswer).always()),
+    ] {
+        let (target, outcome) = copied([from], [to]).await;
+        assert_kind(outcome, ErrorKind::Remote, "nothing gets on");
+        // An answer that nobody got does not undo what it was about.
+        if let Ok(found) = bndlr::content::Source::resolve(&target.direct(), &v1().into()).await {
+            assert_eq!(found.digest, bundle().raw_manifest().digest());
+            assert_has_bundle(&target.direct()).await;
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod copies;
 mod docker_registry;
 #[path = "../embedded/mod.rs"]
 mod embedded;
+mod interrupted;
 mod latency;
 #[path = "../peer/mod.rs"]
 mod peer;
@@ -15,4 +16,6 @@ mod program_runs;
 mod proxy;
 mod pull;
 mod push;
+#[path = "../sample/mod.rs"]
+mod sample;
 mod scene;

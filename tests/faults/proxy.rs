@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// How many bytes go missing or come twice.
@@ -106,12 +108,15 @@ struct Log {
     asked: Vec<(usize, String)>,
     /// The most round trips that an answer came after.
     answered: usize,
+    /// Told of each request.
+    news: Arc<Notify>,
 }
 
 impl Log {
     fn ask(&mut self, request: String) -> usize {
         let round_trip = self.answered + 1;
         self.asked.push((round_trip, request));
+        self.news.notify_waiters();
         round_trip
     }
 
@@ -160,6 +165,20 @@ impl Proxy {
             round_trips[number - 1].push(asked.clone());
         }
         round_trips
+    }
+
+    /// Waits until there were so many requests with this method whose line has this in it.
+    pub async fn until(&self, number: usize, method: &str, part: &str) {
+        let news = Arc::clone(&self.log.lock().unwrap().news);
+        loop {
+            let mut next = pin!(news.notified());
+            next.as_mut().enable();
+            let asked = self.asked();
+            if asked.iter().filter(|line| line.starts_with(method) && line.contains(part)).count() >= number {
+                return;
+            }
+            next.await;
+        }
     }
 }
 

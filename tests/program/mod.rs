@@ -187,6 +187,11 @@ impl Wire {
         Self { address, heads }
     }
 
+    /// Whether there was a request since the last one that was waited for.
+    pub fn was_asked(&self) -> bool {
+        self.heads.try_recv().is_ok()
+    }
+
     /// Waits for a request that begins so, to which the answer has been sent.
     pub fn wait_for(&self, start: &str) {
         while !self.heads.recv_timeout(LONG).unwrap().starts_with(start) {}

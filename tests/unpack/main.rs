@@ -3,6 +3,7 @@
 #[path = "../archives/mod.rs"]
 mod archives;
 
+mod at_once;
 mod bundles;
 mod entries;
 mod layers;

@@ -175,7 +175,7 @@ impl Repositories {
             return Ok(());
         }
         let mut wanted: Vec<&Descriptor> =
-            manifest.successors().filter(|descriptor| !is_elsewhere(descriptor)).collect();
+            manifest.successors().filter(|descriptor| !media_type::is_foreign_layer(&descriptor.media_type)).collect();
         wanted.sort_by_key(|descriptor| descriptor.digest);
         wanted.dedup_by_key(|descriptor| descriptor.digest);
         let is_index = matches!(manifest, Manifest::Index(_));
@@ -220,11 +220,4 @@ fn conflict(repository: &Name, tag: &Tag, condition: TagCondition, found: Option
     let expected = if let TagCondition::Is(digest) = condition { Some(digest) } else { None };
     let found = found.and_then(|value| tags::parse(value));
     PutError::Condition { repository: repository.clone(), tag: tag.clone(), expected, found }
-}
-
-/// Whether this is a layer that is by its media type not to be pushed to registries, and is fetched from its URLs.
-fn is_elsewhere(descriptor: &Descriptor) -> bool {
-    let media_type = &descriptor.media_type;
-    media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
-        || media_type == "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 }
