@@ -9,7 +9,7 @@ use std::process::Stdio;
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::{DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use embedded::{Embedded, image_manifest};
-use program::{BNDLR, Desk, Ran, Then, Wire, answer, finish, noise, wait};
+use program::{Desk, Ran, Then, Wire, answer, finish, noise, wait};
 use serde_json::json;
 
 /// A registry with an image of one layer at `team/app:v1`.
@@ -23,15 +23,13 @@ async fn with_image() -> (Embedded, String, Digest) {
 /// Runs a line of sh, in which bndlr is found by its name.
 fn sh(desk: &Desk, line: &str) -> Ran {
     let mut command = desk.process("sh");
-    command.args(["-c", &format!("bndlr() {{ {BNDLR} \"$@\"; }}\n{line}")]);
+    command.args(["-c", line]);
     finish(command)
 }
 
 /// Runs bndlr with this on its standard input.
 fn run_on(desk: &Desk, arguments: &str, input: &[u8]) -> Ran {
-    let mut command = desk.process(BNDLR);
-    command.args(arguments.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = desk.bndlr().args(arguments.split_whitespace()).stdin(Stdio::piped()).start();
     child.stdin.take().unwrap().write_all(input).unwrap();
     wait(child)
 }
