@@ -167,6 +167,38 @@ fn a_blob_that_is_wrong_is_never_written_whole() {
     let digest = Digest::sha256(b"0123456789");
     let got = Desk::new().run(&format!("blob get {}/a {digest}", wire.address));
     assert_eq!((got.code, &*got.stdout), (Some(5), ""), "{got:?}");
+    let desk = Desk::new();
+    desk.write("there", "as it was");
+    for name in ["there", "new"] {
+        let got = desk.run(&format!("blob get {}/a {digest} -o {name}", wire.address));
+        assert_eq!((got.code, &*got.stdout), (Some(5), ""), "{got:?}");
+    }
+    assert_eq!((desk.names(), desk.read("there")), (vec!["there".to_owned()], "as it was".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_saved_as_a_file_like_any_other() {
+    let (registry, place, _) = with_image().await;
+    let (desk, content) = (Desk::new(), noise(300_000));
+    let digest = registry.push_blob("team/app", &content).await;
+    desk.write("plain", "");
+    for _ in 0..2 {
+        assert_eq!(desk.run(&format!("blob get {place}@{digest} -o blob")).ok(), "blob\n");
+        assert!(std::fs::read(desk.path("blob")).unwrap() == content);
+    }
+    let mode = |name: &str| desk.path(name).metadata().unwrap().permissions();
+    assert_eq!(mode("blob"), mode("plain"));
+    let part =
+        desk.run(&format!("blob get {place} {digest} --range 0-9 -o {} --format json", desk.path("part").display()));
+    assert_eq!(part.json(), json!({"file": desk.path("part"), "digest": digest, "size": 10}));
+    assert!(std::fs::read(desk.path("part")).unwrap() == content[..10]);
+    for (name, message) in
+        [("missing/blob", "cannot write missing/blob: "), (".", "is no file"), ("/dev/null", "is no file")]
+    {
+        let ran = desk.run(&format!("blob get {place} {digest} -o {name}"));
+        assert!(ran.code == Some(8) && ran.stderr.contains(message), "{ran:?}");
+    }
+    assert_eq!(desk.names(), ["blob", "part", "plain"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -223,6 +223,25 @@ async fn a_user_is_named_with_each_flag_that_boater_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_schema_1_is_signed_on_request() {
+    let dock = Dock::new().await;
+    let manifest = r#"{"schemaVersion":1,"name":"my/repo","tag":"v1","fsLayers":[],"history":[]}"#;
+    dock.desk.write("manifest", manifest);
+    // Docker Hub is not asked for it here: what it gets is looked at.
+    dock.sh("bndlr put-manifest -s my/repo:v1 ./manifest");
+    dock.sh("bndlr put-manifest -s my/repo:v1 ./manifest -t a/b");
+    let requests = dock.hub.received_requests().await.unwrap();
+    let puts: Vec<_> = requests.iter().filter(|request| request.method == "PUT").collect();
+    let types: Vec<_> = puts.iter().map(|put| put.headers["content-type"].to_str().unwrap()).collect();
+    assert_eq!(types, ["application/vnd.docker.distribution.manifest.v1+prettyjws", "a/b"]);
+    for put in puts {
+        let sent: serde_json::Value = serde_json::from_slice(&put.body).unwrap();
+        assert_eq!((&sent["tag"], &sent["signatures"][0]["header"]["alg"]), (&"v1".into(), &"ES256".into()));
+        assert!(put.body.starts_with(manifest.trim_end_matches('}').as_bytes()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn user_and_password_of_the_environment_are_variables_of_the_script_and_nothing_else() {
     let (mut dock, registry) = (Dock::new().await, of_user().await);
     dock.turn_to(&registry).await;
@@ -240,10 +259,9 @@ async fn tags_are_listed_one_a_line() {
 async fn each_flag_accepts_what_it_says() {
     let dock = Dock::new().await;
     for (flags, accepted) in [
-        (
-            "--accept-schema1",
-            "application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json",
-        ),
+        ("--accept-schema1", "application/vnd.docker.distribution.manifest.v1+json"),
+        ("--accept-schema1-signed", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+        ("--accept-oci-index", "application/vnd.oci.image.index.v1+json"),
         ("--accept-schema2", DOCKER_MANIFEST),
         (
             "--accept-ocischema --accept-manifest-list",
