@@ -6,10 +6,9 @@ mod program;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
 
 use embedded::Embedded;
-use program::{BNDLR, Desk, finish, make_tree, signal, wait};
+use program::{Desk, finish, make_tree, signal, wait};
 use serde_json::{Value, json};
 
 /// The digest of the sample tree.
@@ -275,11 +274,11 @@ fn nobody_reading_on_is_no_error() {
     }
     desk.run("build tree -o archive:many.tar").ok();
     for command in ["ls archive:many.tar", "--help"] {
-        let mut command = command.split(' ').fold(desk.process(BNDLR), |mut all, argument| {
+        let mut command = command.split(' ').fold(desk.bndlr(), |mut all, argument| {
             all.arg(argument);
             all
         });
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.start();
         drop(child.stdout.take());
         let ended = wait(child);
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{command:?}");
@@ -289,7 +288,7 @@ fn nobody_reading_on_is_no_error() {
 /// The digest of `tree` on this desk, packed by a shell that does `before` first.
 fn digest_after(desk: &Desk, before: &str) -> String {
     let mut shell = desk.process("sh");
-    shell.args(["-ec", &format!("{before}\nexec \"$0\" build tree -o archive:shell.tar -q"), BNDLR]);
+    shell.args(["-ec", &format!("{before}\nexec bndlr build tree -o archive:shell.tar -q")]);
     finish(shell).ok()
 }
 
@@ -330,8 +329,8 @@ fn one_processor_packs_what_all_do() {
     let desk = Desk::with_tree();
     fs::write(desk.path("tree/large"), vec![7; 3 << 20]).unwrap();
     let Some(taskset) = peer::require("taskset") else { return };
-    let mut pinned = desk.process(taskset.to_str().unwrap());
-    pinned.args(["-c", "0", BNDLR, "build", "tree", "-o", "archive:one.tar", "-q"]);
+    let mut pinned = desk.process(taskset);
+    pinned.args(["-c", "0", "bndlr", "build", "tree", "-o", "archive:one.tar", "-q"]);
     assert_eq!(finish(pinned).ok().trim_end(), digest(&desk));
 }
 

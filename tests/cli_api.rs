@@ -9,7 +9,7 @@ use std::process::Stdio;
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::{DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use embedded::{Embedded, image_manifest};
-use program::{BNDLR, Desk, Ran, Then, Wire, answer, finish, noise, wait};
+use program::{Desk, Ran, Then, Wire, answer, finish, noise, wait};
 use serde_json::json;
 
 /// A registry with an image of one layer at `team/app:v1`.
@@ -23,15 +23,13 @@ async fn with_image() -> (Embedded, String, Digest) {
 /// Runs a line of sh, in which bndlr is found by its name.
 fn sh(desk: &Desk, line: &str) -> Ran {
     let mut command = desk.process("sh");
-    command.args(["-c", &format!("bndlr() {{ {BNDLR} \"$@\"; }}\n{line}")]);
+    command.args(["-c", line]);
     finish(command)
 }
 
 /// Runs bndlr with this on its standard input.
 fn run_on(desk: &Desk, arguments: &str, input: &[u8]) -> Ran {
-    let mut command = desk.process(BNDLR);
-    command.args(arguments.split_whitespace()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = desk.bndlr().args(arguments.split_whitespace()).stdin(Stdio::piped()).start();
     child.stdin.take().unwrap().write_all(input).unwrap();
     wait(child)
 }
@@ -169,6 +167,38 @@ fn a_blob_that_is_wrong_is_never_written_whole() {
     let digest = Digest::sha256(b"0123456789");
     let got = Desk::new().run(&format!("blob get {}/a {digest}", wire.address));
     assert_eq!((got.code, &*got.stdout), (Some(5), ""), "{got:?}");
+    let desk = Desk::new();
+    desk.write("there", "as it was");
+    for name in ["there", "new"] {
+        let got = desk.run(&format!("blob get {}/a {digest} -o {name}", wire.address));
+        assert_eq!((got.code, &*got.stdout), (Some(5), ""), "{got:?}");
+    }
+    assert_eq!((desk.names(), desk.read("there")), (vec!["there".to_owned()], "as it was".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_is_saved_as_a_file_like_any_other() {
+    let (registry, place, _) = with_image().await;
+    let (desk, content) = (Desk::new(), noise(300_000));
+    let digest = registry.push_blob("team/app", &content).await;
+    desk.write("plain", "");
+    for _ in 0..2 {
+        assert_eq!(desk.run(&format!("blob get {place}@{digest} -o blob")).ok(), "blob\n");
+        assert!(std::fs::read(desk.path("blob")).unwrap() == content);
+    }
+    let mode = |name: &str| desk.path(name).metadata().unwrap().permissions();
+    assert_eq!(mode("blob"), mode("plain"));
+    let part =
+        desk.run(&format!("blob get {place} {digest} --range 0-9 -o {} --format json", desk.path("part").display()));
+    assert_eq!(part.json(), json!({"file": desk.path("part"), "digest": digest, "size": 10}));
+    assert!(std::fs::read(desk.path("part")).unwrap() == content[..10]);
+    for (name, message) in
+        [("missing/blob", "cannot write missing/blob: "), (".", "is no file"), ("/dev/null", "is no file")]
+    {
+        let ran = desk.run(&format!("blob get {place} {digest} -o {name}"));
+        assert!(ran.code == Some(8) && ran.stderr.contains(message), "{ran:?}");
+    }
+    assert_eq!(desk.names(), ["blob", "part", "plain"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,17 +1,18 @@
 //! Boater's words: the transcripts of its manual, line by line, with `bndlr` for `boater` and a registry that plays Docker
-//! Hub. Where the manual has `jq` and `tree`, sed and find do here what they do there.
+//! Hub, which is where a proxy leads to. Where there is no `jq`, sed does what the manual needs of it.
 
+mod authority;
+mod between;
 mod embedded;
 mod program;
 
-use std::path::Path;
-
+use authority::Authority;
+use between::Proxy;
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::{DOCKER_MANIFEST, DOCKER_MANIFEST_LIST};
 use bndlr::server::storage::Memory;
-use bndlr::server::{Auth, Passwords, Registry};
-use embedded::Embedded;
-use program::{BNDLR, Desk, Ran, finish};
+use bndlr::server::{Auth, Passwords, Registry, Running, Server};
+use program::{Desk, Ran, finish};
 use serde_json::json;
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -52,14 +53,13 @@ fn manifest_list() -> String {
 
 /// Docker Hub: wants a token, and gives a manifest list only to those that can read one.
 fn docker_hub(request: &Request) -> ResponseTemplate {
-    let host = request.headers["host"].to_str().unwrap();
     let path = request.url.path();
     if path == "/token" {
-        return ResponseTemplate::new(200).set_body_json(json!({"token": "t"}));
+        return ResponseTemplate::new(200).set_body_json(json!({"token": "bearer-secret"}));
     }
-    if request.headers.get("authorization").is_none_or(|value| value != "Bearer t") {
-        let challenge = format!(r#"Bearer realm="http://{host}/token",service="registry.docker.io""#);
-        return ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str());
+    if request.headers.get("authorization").is_none_or(|value| value != "Bearer bearer-secret") {
+        let challenge = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io""#;
+        return ResponseTemplate::new(401).insert_header("www-authenticate", challenge);
     }
     if path == "/v2/library/ubuntu/manifests/latest" {
         let accept = request.headers["accept"].to_str().unwrap();
@@ -82,64 +82,67 @@ fn docker_hub(request: &Request) -> ResponseTemplate {
     blob.map_or_else(|| ResponseTemplate::new(404), |blob| ResponseTemplate::new(200).set_body_bytes(blob))
 }
 
-/// A desk beside Docker Hub.
+/// A desk from where everything is Docker Hub.
 struct Dock {
     desk: Desk,
+    authority: Authority,
     hub: MockServer,
+    proxy: Proxy,
 }
 
 impl Dock {
     async fn new() -> Self {
-        let hub = MockServer::start().await;
+        let (hub, authority) = (MockServer::start().await, Authority::new());
+        authority.issue();
         Mock::given(any()).respond_with(docker_hub).mount(&hub).await;
-        Self { desk: Desk::new(), hub }
+        let proxy = Proxy::to(between::tls(&authority, *hub.address()).await).await;
+        Self { desk: Desk::new(), authority, hub, proxy }
     }
 
-    /// Runs lines of sh as they stand in the manual, in which `ubuntu` is on this machine.
+    /// Lets another registry be Docker Hub from now on.
+    async fn turn_to(&mut self, registry: &Running) {
+        self.proxy = Proxy::to(between::tls(&self.authority, registry.address()).await).await;
+    }
+
+    /// Runs lines of sh as they stand in the manual.
     fn sh(&self, lines: &str) -> Ran {
-        let ubuntu = format!("{}/library/ubuntu", self.hub.address());
-        let path = std::env::join_paths(
-            [Path::new(BNDLR).parent().unwrap().to_owned()]
-                .into_iter()
-                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-        );
-        let mut command = self.desk.process("sh");
-        command.env("PATH", path.unwrap()).args(["-ec", &format!("{JQ}\n{}", lines.replace("UBUNTU", &ubuntu))]);
-        finish(command)
+        let mut shell = self.desk.process("sh");
+        shell.env("HTTPS_PROXY", self.proxy.url("http")).env("SSL_CERT_FILE", self.authority.file("ca.pem"));
+        shell.args(["-ec", &format!("{JQ}\n{lines}")]);
+        finish(shell)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn get_an_image_manifest() {
     let dock = Dock::new().await;
-    let head = dock.sh("bndlr get-manifest -a UBUNTU | head -c120").ok();
+    let head = dock.sh("bndlr get-manifest -a ubuntu | head -c120").ok();
     assert_eq!(head, manifest_list()[..120]);
     assert!(head.starts_with(r#"{"manifests":[{"digest":"sha256:"#));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mimic_a_client_that_supports_only_schema_2_manifests() {
-    assert_eq!(Dock::new().await.sh("bndlr get-manifest UBUNTU --accept-schema2").ok(), schema2());
+    assert_eq!(Dock::new().await.sh("bndlr get-manifest ubuntu --accept-schema2").ok(), schema2());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn get_an_image_blob() {
-    let line = format!("bndlr get-blob UBUNTU {} | head -c120", Digest::sha256(CONFIG.as_bytes()));
+    let line = format!("bndlr get-blob ubuntu {} | head -c120", Digest::sha256(CONFIG.as_bytes()));
     assert_eq!(Dock::new().await.sh(&line).ok(), CONFIG[..120]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn view_all_http_requests() {
     let dock = Dock::new().await;
-    let trace = dock.sh("bndlr get-manifest UBUNTU -v 2>&1 | grep HTTP").ok();
-    let host = dock.hub.uri();
+    let trace = dock.sh("bndlr get-manifest ubuntu -v 2>&1 | grep HTTP").ok();
     let expected = [
-        format!("> GET {host}/v2/ HTTP/1.1"),
-        "< HTTP/1.1 401 Unauthorized".to_owned(),
-        format!("> GET {host}/token?scope=repository%3Alibrary%2Fubuntu%3Apull&service=registry.docker.io HTTP/1.1"),
-        "< HTTP/1.1 200 OK".to_owned(),
-        format!("> GET {host}/v2/library/ubuntu/manifests/latest HTTP/1.1"),
-        "< HTTP/1.1 200 OK".to_owned(),
+        "> GET https://index.docker.io/v2/ HTTP/1.1",
+        "< HTTP/1.1 401 Unauthorized",
+        "> GET https://auth.docker.io/token?scope=repository%3Alibrary%2Fubuntu%3Apull&service=registry.docker.io HTTP/1.1",
+        "< HTTP/1.1 200 OK",
+        "> GET https://index.docker.io/v2/library/ubuntu/manifests/latest HTTP/1.1",
+        "< HTTP/1.1 200 OK",
     ];
     // `2017/06/14 00:32:10 > GET …`
     let (times, lines): (Vec<_>, Vec<_>) =
@@ -150,20 +153,21 @@ async fn view_all_http_requests() {
 }
 
 /// The registry that the manual copies to: there, only `user` may do anything.
-async fn of_user() -> Embedded {
+async fn of_user() -> Running {
     let users = format!("user:{}", bcrypt::hash("password", 4).unwrap());
-    let auth = Auth::new(Passwords::parse(&users).unwrap()).unwrap();
-    Embedded::of(Registry::new(Memory::new()).auth(auth)).await
+    let auth = Auth::new(Passwords::parse(&users).unwrap()).unwrap().public_url("https://index.docker.io").unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), Registry::new(Memory::new()).auth(auth)).await.unwrap();
+    server.allow_host("index.docker.io").spawn()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_a_schema_2_image_from_one_repository_to_another() {
-    let (dock, registry) = (Dock::new().await, of_user().await);
+    let (mut dock, registry) = (Dock::new().await, of_user().await);
     let fetched = dock.sh(r#"
 mkdir -p ./ubuntu/blobs
-bndlr get-manifest UBUNTU --accept-schema2 >./ubuntu/manifest
+bndlr get-manifest ubuntu --accept-schema2 >./ubuntu/manifest
 for digest in $(jq -r '.config.digest, .layers[].digest' ./ubuntu/manifest); do
-    bndlr get-blob UBUNTU "$digest" >"./ubuntu/blobs/$digest"
+    bndlr get-blob ubuntu "$digest" >"./ubuntu/blobs/$digest"
 done
 ls ./ubuntu ./ubuntu/blobs
 "#);
@@ -175,54 +179,89 @@ ls ./ubuntu ./ubuntu/blobs
     let names = names.concat();
     assert!(fetched.stdout.ends_with(&names), "{fetched:?}");
 
-    let put = format!(
-        r#"
-REPO={}/my/repo USER=user PASSWORD=password
+    dock.turn_to(&registry).await;
+    let put = dock.sh(r#"
+REPO=my/repo USER=user PASSWORD=password
 for file in ./ubuntu/blobs/*; do
     bndlr put-blob -u "$USER" -p "$PASSWORD" "$REPO" "$file"
 done
 bndlr put-manifest -u "$USER" -p "$PASSWORD" "$REPO" ./ubuntu/manifest \
     --content-type="application/vnd.docker.distribution.manifest.v2+json"
-"#,
-        registry.address()
-    );
-    let put = dock.sh(&put);
+"#);
     assert_eq!(put.stderr, "");
     assert_eq!(put.ok(), format!("{names}{}\n", Digest::sha256(schema2().as_bytes())));
 
-    let place = format!("{}/my/repo", registry.address());
     let login = "-u user -p password";
-    assert_eq!(dock.desk.run(&format!("get-manifest {place} {login}")).ok(), schema2());
-    assert_eq!(dock.desk.run(&format!("get-tags {place} {login}")).ok(), "latest\n");
-    assert_eq!(dock.desk.run(&format!("get-tags {place}")).code, Some(4));
-    let wrong = dock.desk.run(&format!("put-blob -u user -p hunter2 {place} ubuntu/manifest"));
-    assert!(wrong.code == Some(4) && !wrong.stderr.contains("hunter2"), "{wrong:?}");
-    assert_eq!(dock.desk.run(&format!("delete-manifest {place} {login}")).ok(), "");
-    assert_eq!(dock.desk.run(&format!("get-tags {place} {login}")).ok(), "");
+    assert_eq!(dock.sh(&format!("bndlr get-manifest my/repo {login}")).ok(), schema2());
+    assert_eq!(dock.sh(&format!("bndlr get-tags my/repo {login}")).ok(), "latest\n");
+    assert_eq!(dock.sh("bndlr get-tags my/repo").code, Some(4));
+    assert_eq!(dock.sh("bndlr put-blob -u user -p hunter2 my/repo ubuntu/manifest").code, Some(4));
+    assert_eq!(dock.sh(&format!("bndlr delete-manifest my/repo {login}")).ok(), "");
+    assert_eq!(dock.sh(&format!("bndlr get-tags my/repo {login}")).ok(), "");
+    // user:password
+    dock.proxy.assert_never_saw("dXNlcjpwYXNzd29yZA");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_named_with_each_flag_that_boater_has() {
+    let (mut dock, registry) = (Dock::new().await, of_user().await);
+    dock.turn_to(&registry).await;
+    dock.desk.write("blob", "x");
+    dock.desk.write("password", "password\n");
+    dock.desk.write("config.json", r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dXNlcjpwYXNzd29yZA=="}}}"#);
+    for flags in [
+        "--user user --password password",
+        "--user=user --password-file=password",
+        "-u user --password-file ./password",
+        "--config-json ./config.json",
+    ] {
+        let put = dock.sh(&format!("bndlr put-blob {flags} my/repo ./blob"));
+        assert_eq!(put.ok(), format!("{}\n", Digest::sha256(b"x")), "{flags}");
+    }
+    let missing = dock.sh("bndlr get-tags my/repo -u user --password-file ./none");
+    assert!(missing.code == Some(8) && missing.stderr.contains("the password from ./none"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_schema_1_is_signed_on_request() {
+    let dock = Dock::new().await;
+    let manifest = r#"{"schemaVersion":1,"name":"my/repo","tag":"v1","fsLayers":[],"history":[]}"#;
+    dock.desk.write("manifest", manifest);
+    // Docker Hub is not asked for it here: what it gets is looked at.
+    dock.sh("bndlr put-manifest -s my/repo:v1 ./manifest");
+    dock.sh("bndlr put-manifest -s my/repo:v1 ./manifest -t a/b");
+    let requests = dock.hub.received_requests().await.unwrap();
+    let puts: Vec<_> = requests.iter().filter(|request| request.method == "PUT").collect();
+    let types: Vec<_> = puts.iter().map(|put| put.headers["content-type"].to_str().unwrap()).collect();
+    assert_eq!(types, ["application/vnd.docker.distribution.manifest.v1+prettyjws", "a/b"]);
+    for put in puts {
+        let sent: serde_json::Value = serde_json::from_slice(&put.body).unwrap();
+        assert_eq!((&sent["tag"], &sent["signatures"][0]["header"]["alg"]), (&"v1".into(), &"ES256".into()));
+        assert!(put.body.starts_with(manifest.trim_end_matches('}').as_bytes()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn user_and_password_of_the_environment_are_variables_of_the_script_and_nothing_else() {
-    let (desk, registry) = (Desk::new(), of_user().await);
-    desk.write("blob", "x");
-    let place = format!("{}/my/repo", registry.address());
-    let ran = desk.run_with(&["put-blob", &place, "blob"], &[("USER", "user"), ("PASSWORD", "password")]);
+    let (mut dock, registry) = (Dock::new().await, of_user().await);
+    dock.turn_to(&registry).await;
+    dock.desk.write("blob", "x");
+    let ran = dock.sh("export USER=user PASSWORD=password\nbndlr put-blob my/repo blob");
     assert_eq!(ran.code, Some(4), "{ran:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_are_listed_one_a_line() {
-    assert_eq!(Dock::new().await.sh("bndlr get-tags UBUNTU").ok(), "14.04\nlatest\n");
+    assert_eq!(Dock::new().await.sh("bndlr get-tags ubuntu").ok(), "14.04\nlatest\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_flag_accepts_what_it_says() {
     let dock = Dock::new().await;
     for (flags, accepted) in [
-        (
-            "--accept-schema1",
-            "application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json",
-        ),
+        ("--accept-schema1", "application/vnd.docker.distribution.manifest.v1+json"),
+        ("--accept-schema1-signed", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+        ("--accept-oci-index", "application/vnd.oci.image.index.v1+json"),
         ("--accept-schema2", DOCKER_MANIFEST),
         (
             "--accept-ocischema --accept-manifest-list",
@@ -230,7 +269,7 @@ async fn each_flag_accepts_what_it_says() {
         ),
         ("-t a/b --accept c/d", "a/b, c/d"),
     ] {
-        dock.sh(&format!("bndlr get-manifest UBUNTU {flags}")).ok();
+        dock.sh(&format!("bndlr get-manifest ubuntu {flags}")).ok();
         let requests = dock.hub.received_requests().await.unwrap();
         assert_eq!(requests.last().unwrap().headers["accept"], accepted);
     }

@@ -16,7 +16,7 @@ use std::time::Instant;
 use bndlr::digest::Digest;
 use bndlr::manifest::media_type::OCI_MANIFEST;
 use embedded::Embedded;
-use program::{BNDLR, Desk, LONG, Ran, Then, Wire, answer, finish, noise, signal, wait};
+use program::{Desk, LONG, Ran, Then, Wire, answer, finish, noise, signal, wait};
 use serde_json::{Value, json};
 use wiremock::ResponseTemplate;
 
@@ -142,14 +142,14 @@ fn a_file_that_may_not_be_read_is_named() {
     let desk = Desk::new();
     desk.write("tree/secret", "x");
     fs::set_permissions(desk.path("tree/secret"), fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = desk.process(BNDLR);
+    let mut command = desk.bndlr();
     if fs::read(desk.path("tree/secret")).is_ok() {
         // Who may read everything has to be somebody else, who may not even see where this program was built.
         let Some(setpriv) = peer::require("setpriv") else { return };
-        fs::copy(BNDLR, desk.path("bndlr")).unwrap();
+        desk.install("bndlr");
         fs::set_permissions(desk.path(""), fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(desk.path(".tmp"), fs::Permissions::from_mode(0o777)).unwrap();
-        command = desk.process(setpriv.to_str().unwrap());
+        command = desk.process(setpriv);
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(desk.path("bndlr"));
     }
     command.args(["push", "tree", "127.0.0.1:1/a:v1"]);

@@ -6,7 +6,6 @@ mod program;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Child;
 
 use bndlr::digest::Digest;
 use embedded::Embedded;
@@ -110,7 +109,7 @@ fn gc_of_what_is_no_registry_is_an_error_and_makes_none() {
     assert!(ran.code == Some(2) && ran.stderr.contains("such as 90s, 15m, 24h or 7d"), "{ran:?}");
 }
 
-fn serve(desk: &Desk, arguments: &str) -> (Child, String) {
+fn serve(desk: &Desk, arguments: &str) -> (program::Running, String) {
     let mut child = desk.start(&format!("serve --listen 127.0.0.1:0 --root root {arguments}"));
     let mut address = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();

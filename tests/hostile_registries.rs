@@ -334,7 +334,8 @@ async fn an_upload_to_another_host_says_nothing_of_who_sends_it() {
 
 #[tokio::test]
 async fn a_token_service_is_told_who_asks_only_if_the_registry_itself_names_it() {
-    let service = server(|_| ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "t0"}))).await;
+    let service =
+        server(|_| ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "bearer-secret"}))).await;
     let realm = format!(r#"Bearer realm="{}/token",service="s""#, service.uri());
     let registry = server(move |request| match request.headers.get("authorization") {
         Some(_) => ResponseTemplate::new(200),
@@ -354,7 +355,8 @@ async fn a_token_service_is_told_who_asks_only_if_the_registry_itself_names_it()
 #[tokio::test]
 async fn a_token_service_that_redirects_takes_no_credential_along() {
     let (traces, _guard) = Traces::collect();
-    let elsewhere = server(|_| ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "t0"}))).await;
+    let elsewhere =
+        server(|_| ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "bearer-secret"}))).await;
     let there = format!("{}/token", elsewhere.uri());
     let registry = server(move |request| {
         let host = request.headers["host"].to_str().unwrap();
@@ -408,12 +410,15 @@ async fn challenges_that_make_no_sense_are_errors() {
 #[tokio::test]
 async fn what_a_token_service_says_is_not_repeated() {
     for (answer, expected) in [
-        (ResponseTemplate::new(200).set_body_string(r#"{"token":["s3cret"]}"#), ErrorKind::Remote),
-        (ResponseTemplate::new(200).set_body_string(r#"{"token":"s3cret\n"}"#), ErrorKind::Remote),
-        (ResponseTemplate::new(200).set_body_string("s3cret"), ErrorKind::Remote),
-        (ResponseTemplate::new(200).set_body_raw("<html>s3cret", "text/html"), ErrorKind::Remote),
-        (ResponseTemplate::new(200).set_body_string(format!("s3cret{}", " ".repeat(300 * 1024))), ErrorKind::Content),
-        (ResponseTemplate::new(401).set_body_string("s3cret"), ErrorKind::Denied),
+        (ResponseTemplate::new(200).set_body_string(r#"{"token":["bearer-secret"]}"#), ErrorKind::Remote),
+        (ResponseTemplate::new(200).set_body_string(r#"{"token":"bearer-secret\n"}"#), ErrorKind::Remote),
+        (ResponseTemplate::new(200).set_body_string("bearer-secret"), ErrorKind::Remote),
+        (ResponseTemplate::new(200).set_body_raw("<html>bearer-secret", "text/html"), ErrorKind::Remote),
+        (
+            ResponseTemplate::new(200).set_body_string(format!("bearer-secret{}", " ".repeat(300 * 1024))),
+            ErrorKind::Content,
+        ),
+        (ResponseTemplate::new(401).set_body_string("bearer-secret"), ErrorKind::Denied),
     ] {
         let service = server(move |_| answer.clone()).await;
         let realm = format!("Bearer realm=\"{}/token\"", service.uri());
@@ -421,7 +426,10 @@ async fn what_a_token_service_says_is_not_repeated() {
             server(move |_| ResponseTemplate::new(401).insert_header("www-authenticate", realm.as_str())).await;
         let error = repository(registry.address()).manifest(&v1()).await.unwrap_err();
         assert_eq!(error.kind(), expected, "{error}");
-        assert!(error.to_string().contains("/token: ") && !format!("{error} {error:?}").contains("s3cret"), "{error}");
+        assert!(
+            error.to_string().contains("/token: ") && !format!("{error} {error:?}").contains("bearer-secret"),
+            "{error}"
+        );
     }
 }
 
@@ -430,7 +438,7 @@ async fn a_registry_that_refuses_every_token_is_asked_twice_and_no_more() {
     let registry = server(|request| {
         let host = request.headers["host"].to_str().unwrap();
         if request.url.path() == "/token" {
-            return ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "t0"}));
+            return ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "bearer-secret"}));
         }
         ResponseTemplate::new(401)
             .insert_header("www-authenticate", format!("Bearer realm=\"http://{host}/token\"").as_str())

@@ -190,7 +190,7 @@ async fn other_words_for_done_are_understood_and_web_pages_are_not() {
 fn with_token(request: &Request) -> ResponseTemplate {
     let host = request.headers["host"].to_str().unwrap();
     match request.url.path() {
-        "/token" => ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "t"})),
+        "/token" => ResponseTemplate::new(200).set_body_json(serde_json::json!({"token": "bearer-secret"})),
         _ if request.headers.contains_key("authorization") => ResponseTemplate::new(202),
         _ => ResponseTemplate::new(401)
             .insert_header("www-authenticate", format!(r#"Bearer realm="http://{host}/token",service="s""#).as_str()),

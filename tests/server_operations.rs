@@ -5,14 +5,14 @@ mod program;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bndlr::digest::Digest;
 use bndlr::server::storage::{Filesystem, Memory};
 use bndlr::server::{Limits, Registry};
 use embedded::{Embedded, assert_refused, header};
-use program::{BNDLR, Desk, LONG, signal, wait};
+use program::{Desk, LONG, Running, signal, wait};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -251,13 +251,13 @@ async fn more_requests_than_allowed_are_told_when_to_come_back() {
 }
 
 /// A server of the program's, and its address.
-fn serve(desk: &Desk, arguments: &str) -> (Child, String) {
+fn serve(desk: &Desk, arguments: &str) -> (Running, String) {
     let mut child = desk.start(&format!("serve --listen 127.0.0.1:0 {arguments}"));
     let address = address(&mut child);
     (child, address)
 }
 
-fn address(child: &mut Child) -> String {
+fn address(child: &mut Running) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     line.trim().to_owned()
@@ -380,14 +380,10 @@ fn a_socket_that_is_handed_over_is_used() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let expected = socket.local_addr().unwrap().to_string();
     // As systemd does it: the socket is the third file, and these variables say so.
-    let script = format!("LISTEN_FDS=1 LISTEN_PID=$$ exec '{BNDLR}' serve --memory 3<&0");
-    let mut child = Command::new("sh")
-        .args(["-c", &script])
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec bndlr serve --memory 3<&0";
+    let desk = Desk::new();
+    let socket = Stdio::from(std::os::fd::OwnedFd::from(socket));
+    let mut child = desk.process("sh").args(["-c", script]).stdin(socket).start();
     assert_eq!(address(&mut child), expected);
     assert!(get(&expected, "/v2/").starts_with("HTTP/1.1 200"));
     signal(&child, "TERM");

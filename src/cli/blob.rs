@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::stream::{BoxStream, StreamExt};
 use serde_json::json;
 
 use super::connect::RegistryArgs;
@@ -14,6 +15,7 @@ use super::error::{Error, Exit};
 use super::location::Location;
 use super::manifest::show;
 use super::output::{Output, write_stream};
+use super::save::save_stream;
 use crate::content::{self, Open, Outcome, Reader, Target, read_file};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::layout::{Archive, Directory};
@@ -46,7 +48,7 @@ enum Action {
 impl Blob {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         match self.action {
-            Action::Get(get) => get.run().await,
+            Action::Get(get) => get.run(output).await,
             Action::Head(head) => head.run(output).await,
             Action::Put(put) => put.run(output).await,
             Action::Delete(delete) => delete.run(output).await,
@@ -108,29 +110,39 @@ impl Blobs {
         }
     }
 
-    /// Writes a blob, or a part of it, to standard output.
-    async fn write(&self, digest: Digest, range: Option<ByteRange>) -> Result<(), Error> {
-        let layout: &dyn Open = match self {
-            Self::Registry(repository) => return get(repository, digest, range).await,
-            Self::Layout(layout) => layout,
-            Self::Archive(archive) => archive,
+    /// A blob, or a part of it, which cannot be verified if it comes from a registry.
+    async fn read(
+        &self,
+        digest: Digest,
+        range: Option<ByteRange>,
+    ) -> Result<BoxStream<'static, Result<Bytes, content::Error>>, Error> {
+        let layout: &dyn Open = match (self, range) {
+            (Self::Registry(repository), Some(range)) => {
+                return Ok(repository.open_blob_range_unverified(digest, range).await?);
+            }
+            (Self::Registry(repository), None) => {
+                return Ok(repository.open_blob(digest).await.map_err(content::Error::from)?.boxed());
+            }
+            (Self::Layout(layout), _) => layout,
+            (Self::Archive(archive), _) => archive,
         };
         let reader = layout.open(&self.resolve(digest).await?).await?;
-        match range {
-            Some(range) => write_stream(reader.only(range)?.boxed()).await,
-            None => write_stream(reader).await,
-        }
+        Ok(match range {
+            Some(range) => reader.only(range)?.boxed(),
+            None => reader.boxed(),
+        })
     }
 }
 
-/// Write a blob to standard output
+/// Write a blob to standard output, or to a file
 ///
-/// It is verified as it goes: if it is wrong, the last bytes are not written, and the exit code is 5. A part cannot be
-/// verified.
+/// It is verified as it goes: if it is wrong, the last bytes are not written, and the exit code is 5; a file is then not
+/// there at all. A part cannot be verified.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bndlr blob get localhost:5000/demo@sha256:… | tar tz
+  bndlr blob get localhost:5000/demo@sha256:… -o layer.tar.gz
   bndlr blob get localhost:5000/demo@sha256:… --range -1024 | xxd")]
 struct Get {
     #[command(flatten)]
@@ -138,22 +150,24 @@ struct Get {
     /// Only these bytes: FIRST-LAST, FIRST- or -N for the last N; the first byte is 0
     #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
     range: Option<ByteRange>,
+    /// Write it to this file, which gets its name once all of it is there and right
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 impl Get {
-    async fn run(self) -> Result<(), Error> {
+    async fn run(self, output: &Output) -> Result<(), Error> {
         let (blobs, digest) = self.blob.open().await?;
-        blobs.write(digest, self.range).await
+        let bytes = blobs.read(digest, self.range).await?;
+        let Some(path) = self.output else { return write_stream(bytes).await };
+        let size = save_stream(bytes, &path).await?;
+        output.result(&path.display().to_string(), || json!({"file": path, "digest": digest, "size": size}))
     }
 }
 
-/// Writes a blob of a registry, or a part of it, to standard output.
-pub(super) async fn get(repository: &RemoteRepository, digest: Digest, range: Option<ByteRange>) -> Result<(), Error> {
-    let bytes = match range {
-        Some(range) => repository.open_blob_range_unverified(digest, range).await?,
-        None => repository.open_blob(digest).await.map_err(content::Error::from)?.boxed(),
-    };
-    write_stream(bytes).await
+/// Writes a blob of a registry to standard output.
+pub(super) async fn get(repository: RemoteRepository, digest: Digest) -> Result<(), Error> {
+    write_stream(Blobs::Registry(repository).read(digest, None).await?).await
 }
 
 /// Show the digest and the size of a blob without fetching it

@@ -11,6 +11,7 @@ use super::error::Error;
 use super::location::Location;
 use super::manifest::{anything, header_value};
 use super::output::{Output, write_bytes};
+use super::signature::sign;
 use super::{blob, manifest};
 use crate::content;
 use crate::digest::Digest;
@@ -71,12 +72,18 @@ pub(super) struct GetManifest {
     /// Take Docker's manifests of schema 1
     #[arg(long)]
     accept_schema1: bool,
+    /// Take Docker's manifests of schema 1 with their signatures
+    #[arg(long)]
+    accept_schema1_signed: bool,
     /// Take Docker's manifests of schema 2
     #[arg(long)]
     accept_schema2: bool,
     /// Take OCI manifests
     #[arg(long)]
     accept_ocischema: bool,
+    /// Take OCI image indexes
+    #[arg(long)]
+    accept_oci_index: bool,
     /// Take manifest lists
     #[arg(long)]
     accept_manifest_list: bool,
@@ -99,12 +106,12 @@ impl GetManifest {
         if self.accept_known {
             accepted.extend(media_type::MANIFESTS);
         }
-        if self.accept_known || self.accept_schema1 {
-            accepted.extend([media_type::DOCKER_MANIFEST_SIGNED, media_type::DOCKER_MANIFEST_1]);
-        }
         let flags = [
+            (self.accept_known || self.accept_schema1_signed, media_type::DOCKER_MANIFEST_SIGNED),
+            (self.accept_known || self.accept_schema1, media_type::DOCKER_MANIFEST_1),
             (self.accept_schema2, media_type::DOCKER_MANIFEST),
             (self.accept_ocischema, media_type::OCI_MANIFEST),
+            (self.accept_oci_index, media_type::OCI_INDEX),
             (self.accept_manifest_list, media_type::DOCKER_MANIFEST_LIST),
         ];
         accepted.extend(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, media_type)| media_type));
@@ -127,11 +134,18 @@ pub(super) struct PutManifest {
     /// What to send it as; otherwise what it says itself
     #[arg(short = 't', long, value_name = "TYPE", value_parser = header_value)]
     content_type: Option<String>,
+    /// Sign it with a key made up for that, as manifests of schema 1 have to be
+    #[arg(short = 's', long)]
+    json_signature: bool,
 }
 
 impl PutManifest {
     async fn run(self, output: &Output) -> Result<(), Error> {
-        let manifest = manifest::read(&self.input.open().await?, self.content_type).await?;
+        let signed = self.json_signature.then(|| media_type::DOCKER_MANIFEST_SIGNED.to_owned());
+        let mut manifest = manifest::read(&self.input.open().await?, self.content_type.or(signed)).await?;
+        if self.json_signature {
+            manifest.bytes = sign(&manifest.bytes)?.into();
+        }
         let (repository, reference) = open(&self.reference, &self.input.registry, Scope::push).await?;
         let digest = manifest::store(&repository, &reference, &manifest).await?;
         output.result(&digest.to_string(), || json!({"reference": reference.to_string(), "digest": digest}))
@@ -175,7 +189,7 @@ pub(super) struct GetBlob {
 impl GetBlob {
     async fn run(self) -> Result<(), Error> {
         let (repository, _) = open(&self.repository, &self.registry, Scope::pull).await?;
-        blob::get(&repository, self.digest, None).await
+        blob::get(repository, self.digest).await
     }
 }
 

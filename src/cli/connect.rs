@@ -1,6 +1,7 @@
 //! From locations to sources and targets.
 
-use std::io::{IsTerminal, Read};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -40,11 +41,14 @@ pub(super) struct RegistryArgs {
     /// The key that belongs to --cert-file (PEM)
     #[arg(long, value_name = "FILE", requires = "cert_file")]
     key_file: Option<PathBuf>,
-    /// Where credentials are, in the form of Docker's config.json; otherwise where Docker and Podman keep them
+    /// Reach the registry through this Unix socket, and not over the network
     #[arg(long, value_name = "FILE")]
+    unix_socket: Option<PathBuf>,
+    /// Where credentials are, in the form of Docker's config.json; otherwise where Docker and Podman keep them
+    #[arg(long, value_name = "FILE", alias = "config-json")]
     registry_config: Option<PathBuf>,
     /// Who you are to the registry; otherwise what bndlr login, docker login or podman login stored says it
-    #[arg(short, long, value_name = "USER")]
+    #[arg(short, long, value_name = "USER", alias = "user")]
     username: Option<String>,
     /// The password of that user; --password-stdin keeps it out of the list of processes
     #[arg(short, long, value_name = "PASSWORD", requires = "username")]
@@ -52,6 +56,9 @@ pub(super) struct RegistryArgs {
     /// Read the password from standard input
     #[arg(long, requires = "username", conflicts_with = "password")]
     password_stdin: bool,
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE", requires = "username", conflicts_with_all = ["password", "password_stdin"])]
+    password_file: Option<PathBuf>,
     #[command(flatten)]
     network: NetworkArgs,
 }
@@ -61,7 +68,10 @@ impl RegistryArgs {
     pub(super) fn connect(&self, locations: &[Location]) -> Result<Connection, Error> {
         let mut credentials = self.credentials();
         if let Some(login) = self.login()? {
-            credentials = credentials.with_login(the_only_registry(locations)?, login);
+            credentials = credentials.with_login(the_only_registry("--username", locations)?, login);
+        }
+        if self.unix_socket.is_some() {
+            the_only_registry("--unix-socket", locations)?;
         }
         if !locations.iter().any(|location| matches!(location, Location::Registry(_))) {
             return Ok(Connection::none());
@@ -76,6 +86,7 @@ impl RegistryArgs {
             plain_http: self.plain_http,
             insecure: self.insecure,
             ca_file: self.ca_file.clone(),
+            unix_socket: self.unix_socket.clone(),
             client_certificate: files.map(|(certificate, key)| ClientCertificate { certificate, key }),
             certificate_folders: certificate_folders(),
             credentials,
@@ -109,33 +120,44 @@ impl RegistryArgs {
         if let Some(password) = &self.password {
             return Ok(Secret::new(password.clone()));
         }
+        if let Some(path) = &self.password_file {
+            let file = File::open(path).and_then(|file| read_password(&file));
+            return file.map_err(|error| {
+                Error::new(Exit::Local, format!("cannot read the password from {}: {error}", path.display()))
+            });
+        }
         if !self.password_stdin {
-            if std::io::stdin().is_terminal() {
+            if io::stdin().is_terminal() {
                 return ask::password("Password: ");
             }
-            return Err(Error::usage("--username needs a password").hint("pass it with --password-stdin"));
+            return Err(
+                Error::usage("--username needs a password").hint("pass it with --password-stdin or --password-file")
+            );
         }
-        let mut password = String::new();
-        let read = std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut password);
-        read.map_err(|error| {
-            Error::new(Exit::Local, format!("cannot read the password from standard input: {error}"))
-        })?;
-        Ok(Secret::new(password.trim_end_matches(['\r', '\n']).to_owned()))
+        read_password(io::stdin())
+            .map_err(|error| Error::new(Exit::Local, format!("cannot read the password from standard input: {error}")))
     }
 }
 
-/// The registry that credentials from the command line are for.
-fn the_only_registry(locations: &[Location]) -> Result<Registry, Error> {
+/// Reads a password, which may have the end of a line after it.
+fn read_password(from: impl Read) -> io::Result<Secret> {
+    let mut password = String::new();
+    from.take(MAX_PASSWORD).read_to_string(&mut password)?;
+    Ok(Secret::new(password.trim_end_matches(['\r', '\n'])))
+}
+
+/// The registry that a flag is for.
+fn the_only_registry(flag: &str, locations: &[Location]) -> Result<Registry, Error> {
     let mut registries = locations.iter().filter_map(|location| match location {
         Location::Registry(reference) => Some(&reference.repository.registry),
         _ => None,
     });
     let Some(first) = registries.next() else {
-        return Err(Error::usage("--username is for a registry, and none is named"));
+        return Err(Error::usage(format!("{flag} is for a registry, and none is named")));
     };
     match registries.find(|other| *other != first) {
         None => Ok(first.clone()),
-        Some(other) => Err(Error::usage(format!("--username is for one registry, and {first} and {other} are named"))
+        Some(other) => Err(Error::usage(format!("{flag} is for one registry, and {first} and {other} are named"))
             .hint("log in to each with bndlr login, or push to one after the other")),
     }
 }

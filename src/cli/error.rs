@@ -1,5 +1,6 @@
 //! Errors as the user meets them: words, a hint, an exit code.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use serde_json::json;
@@ -67,6 +68,12 @@ impl Error {
         }
     }
 
+    /// The same without passwords that somebody has written where none belongs.
+    pub(super) fn without_passwords(&self) -> Self {
+        let hint = self.hint.as_deref().map(without_passwords);
+        Self { exit: self.exit, message: without_passwords(&self.message), hint }
+    }
+
     /// The error as one JSON document.
     pub(super) fn to_json(&self) -> serde_json::Value {
         json!({"error": {"code": self.exit.code(), "message": self.message, "hint": self.hint}})
@@ -116,5 +123,45 @@ impl From<pack::Error> for Error {
 impl From<reference::ParseError> for Error {
     fn from(error: reference::ParseError) -> Self {
         Self::usage(error).hint("a reference is host[:port]/repository[:tag][@digest], such as localhost:5000/demo:v1")
+    }
+}
+
+/// `text` with `***` for what looks like the password in `user:password@host`.
+pub(super) fn without_passwords(text: &str) -> String {
+    let is_between = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`');
+    text.split_inclusive(is_between).map(without_password).collect()
+}
+
+fn without_password(word: &str) -> Cow<'_, str> {
+    // After another `@`, a reference has a digest.
+    let at = word.rmatch_indices('@').map(|(at, _)| at).find(|at| !word[at + 1..].starts_with("sha"));
+    let Some((head, tail)) = at.map(|at| word.split_at(at)) else { return word.into() };
+    let start = head.find("//").map(|at| at + 2);
+    match head[start.unwrap_or(0)..].split_once(':') {
+        // Without a scheme, `host:port/repository` may stand before it, too.
+        Some((_, password)) if start.is_some() || !password.contains('/') => {
+            format!("{}***{tail}", &head[..head.len() - password.len()]).into()
+        }
+        _ => word.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_before_a_host_is_hidden_and_nothing_else_is() {
+        for (text, expected) in [
+            ("invalid value 'alice:pw@h.io' for X", "invalid value 'alice:***@h.io' for X"),
+            ("\"https://alice:p/w@h.io/app:v1\" is", "\"https://alice:***@h.io/app:v1\" is"),
+            ("//alice:p@w@h.io/a", "//alice:***@h.io/a"),
+            ("alice:pw@h.io/a@sha256:12", "alice:***@h.io/a@sha256:12"),
+        ] {
+            assert_eq!(without_passwords(text), expected);
+        }
+        for text in ["h.io:5000/a:v1@sha256:12", "a:v1@sha512:12", "h.io:5000/a@b", "a@b", "error: b@c", "", "@:"] {
+            assert_eq!(without_passwords(text), text);
+        }
     }
 }

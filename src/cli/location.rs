@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::error::Error;
+use super::error::{Error, without_passwords};
 use crate::digest::Digest;
 use crate::reference::{Identifier, Reference, Tag};
 
@@ -27,6 +27,10 @@ impl Location {
         if let Some(rest) = text.strip_prefix("archive:") {
             let (path, identifier) = split(text, rest)?;
             return Ok(Self::Archive(path, identifier));
+        }
+        if without_passwords(text) != text {
+            return Err(Error::usage("a user and a password are no part of a reference")
+                .hint("say them with --username and --password-stdin, or log in with bndlr login"));
         }
         text.parse().map(Self::Registry).map_err(|error| match namesake(text) {
             Some(hint) => Error::from(error).hint(hint),

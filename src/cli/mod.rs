@@ -31,7 +31,9 @@ mod pull;
 mod push;
 mod referrers;
 mod resolve;
+mod save;
 mod serve;
+mod signature;
 mod storage;
 mod tag;
 mod tags;
@@ -49,6 +51,7 @@ use clap::{Args, Parser, Subcommand};
 use error::{Error, Exit};
 use interrupt::interrupted;
 use output::{Format, Output};
+use trace::Shown;
 
 /// How long a thread that has nothing more to do for the command, as one that asks for an address, may keep the program
 /// from ending.
@@ -93,6 +96,9 @@ struct Global {
     /// Show every request and answer
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Show them with their headers, and with what they are about; never a password, a token or a signature
+    #[arg(long, global = true)]
+    debug: bool,
     /// Show nothing but results, warnings and errors
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -182,11 +188,12 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return report_usage(error),
     };
-    let Global { verbose, quiet, no_tty, format } = cli.global;
-    let output = Output::new(format, quiet, no_tty, verbose);
+    let Global { verbose, debug, quiet, no_tty, format } = cli.global;
+    let shown = Shown::of(verbose, debug);
+    let output = Output::new(format, quiet, no_tty, shown > Shown::Warnings);
     let access_log = cli.command.access_log();
-    if verbose || access_log.is_some() {
-        trace::start(verbose, access_log.unwrap_or_default());
+    if shown > Shown::Warnings || access_log.is_some() {
+        trace::start(shown, access_log.unwrap_or_default());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -215,6 +222,7 @@ pub fn run() -> ExitCode {
 }
 
 fn report(format: Format, error: &Error) -> ExitCode {
+    let error = &error.without_passwords();
     if format == Format::Json {
         // The exit code says it, too.
         let _ = output::write_stdout(&error.to_json().to_string());

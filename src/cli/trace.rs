@@ -1,5 +1,5 @@
-//! What is traced, as lines on stderr: with `-v` a line per request and answer, after the time; for a server its
-//! warnings, what it has collected, and its access log.
+//! What is traced, as lines on stderr: with `-v` a line per request and answer, after the time; with `--debug` their
+//! headers, too; for a server its warnings, what it has collected, and its access log.
 
 use std::fmt;
 use std::io;
@@ -10,36 +10,60 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::serve::AccessLog;
+use crate::remote::trace::DETAILS;
 
 /// The target of the events of the access log.
 const ACCESS: &str = "bndlr::access";
 /// The target of the events that say what garbage collections have done.
 const COLLECTION: &str = "bndlr::collection";
 
-/// Writes to stderr what `bndlr` itself traces, from now on: all of it, when `verbose`; else what a server warns of,
-/// what it has collected, and its access log.
-pub(super) fn start(verbose: bool, access: AccessLog) {
+/// How much is shown of what is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shown {
+    /// What a server warns of, what it has collected, and its access log.
+    Warnings,
+    /// Requests and answers, too.
+    Lines,
+    /// Their headers, and what they are about, too.
+    Details,
+}
+
+impl Shown {
+    /// What these two flags ask for.
+    pub(super) fn of(verbose: bool, debug: bool) -> Self {
+        match (verbose, debug) {
+            (_, true) => Self::Details,
+            (true, false) => Self::Lines,
+            (false, false) => Self::Warnings,
+        }
+    }
+}
+
+/// Writes to stderr what `bndlr` itself traces, from now on.
+pub(super) fn start(shown: Shown, access: AccessLog) {
     let access_level = if access == AccessLog::Off { LevelFilter::OFF } else { LevelFilter::INFO };
     // What is not wanted is not even put together.
-    let wanted = if verbose {
-        Targets::new().with_default(LevelFilter::DEBUG)
-    } else {
-        let others = [(ACCESS, access_level), (COLLECTION, LevelFilter::INFO)];
-        Targets::new().with_default(LevelFilter::WARN).with_targets(others)
+    let wanted = match shown {
+        Shown::Details => Targets::new().with_target("bndlr", LevelFilter::TRACE),
+        Shown::Lines => Targets::new().with_target("bndlr", LevelFilter::DEBUG),
+        Shown::Warnings => {
+            let others = [(ACCESS, access_level), (COLLECTION, LevelFilter::INFO)];
+            Targets::new().with_target("bndlr", LevelFilter::WARN).with_targets(others)
+        }
     };
     let lines = Lines { access };
-    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).event_format(lines);
+    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).event_format(lines);
     let subscriber = subscriber.with_writer(io::stderr).finish().with(wanted);
     // It fails only where another subscriber has been set, and nobody else sets one.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// A line for each event, and none for what libraries trace.
+/// A line for each event: its fields, and where it has details those of what it is about.
 struct Lines {
     access: AccessLog,
 }
@@ -54,11 +78,14 @@ where
         if target == ACCESS && self.access == AccessLog::Json {
             return write_json(writer, event);
         }
-        if !target.starts_with("bndlr") {
-            return Ok(());
-        }
         write!(writer, "{} ", jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S"))?;
         context.field_format().format_fields(writer.by_ref(), event)?;
+        let spans = context.event_scope().filter(|_| target == DETAILS);
+        for span in spans.into_iter().flatten() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                write!(writer, " {fields}")?;
+            }
+        }
         writeln!(writer)
     }
 }

@@ -171,7 +171,7 @@ impl Answer {
         match tokio::time::timeout(self.stall, self.response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(Network::broken_off(&self.request, received, error)),
-            Err(_) => Err(Error::Stalled { request: self.request.clone(), after: self.stall }),
+            Err(_) => Err(Error::Stalled { request: self.request.clone(), after: self.stall, hint: None }),
         }
     }
 

@@ -32,6 +32,8 @@ pub struct ClientOptions {
     pub ca_file: Option<PathBuf>,
     /// What registries are shown that ask for a certificate. What they lead to, such as a token service, does not see it.
     pub client_certificate: Option<ClientCertificate>,
+    /// The Unix socket that registries are reached through, instead of the network. What they lead to is not.
+    pub unix_socket: Option<PathBuf>,
     /// Folders that may have a folder `HOST:PORT` with certificates for a registry, as Docker's `certs.d` has; of
     /// several, the first counts. There are none unless they are named; [`certificate_folders`] names the usual ones.
     ///
@@ -58,6 +60,7 @@ impl Default for ClientOptions {
             insecure: false,
             ca_file: None,
             client_certificate: None,
+            unix_socket: None,
             certificate_folders: Vec::new(),
             credentials: Credentials::none(),
             connect_timeout: Duration::from_secs(10),
@@ -105,8 +108,8 @@ impl Client {
     /// A repository, which need not exist yet. Nothing is asked of the registry until something is wanted of it.
     ///
     /// # Errors
-    /// When the registry's name is none that a URL can have, such as `1.2.3.400`, and when there is a folder with
-    /// certificates for it that cannot be read.
+    /// When the registry's name is none that a URL can have, such as `1.2.3.400`, when there is a folder with certificates
+    /// for it that cannot be read, and when the environment names a proxy that is none.
     pub fn repository(&self, repository: &Repository) -> Result<RemoteRepository, Error> {
         Ok(RemoteRepository::new(self.session(&repository.registry)?, repository.clone()))
     }
@@ -152,7 +155,7 @@ impl Client {
         let base = Url::parse(&format!("{}://{registry}/", options.scheme(registry)))
             .map_err(|_| Error::Registry(registry.to_string()))?;
         let trust = trust.with_folder(registry, options)?;
-        let connections = Connections::new(&base, &trust, options.connect_timeout)?;
+        let connections = Connections::new(&base, &trust, options)?;
         Ok((base, Transport::new(options, connections, Arc::clone(hosts))))
     }
 

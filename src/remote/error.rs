@@ -33,6 +33,8 @@ pub enum Error {
         request: String,
         /// How long.
         after: Duration,
+        /// What the user can do.
+        hint: Option<String>,
     },
     /// An answer is not what the specification makes it.
     #[error("{request}: {what}")]
@@ -110,6 +112,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// A variable of the environment, by its name, does not say which proxy to use.
+    #[error("{0} does not name a proxy")]
+    Proxy(String),
     /// No HTTP client could be made.
     #[error("cannot set up HTTP and TLS: {0}")]
     Tls(String),
@@ -141,6 +146,7 @@ impl Error {
             | Self::Program { .. }
             | Self::NoPlace
             | Self::CaFile { .. }
+            | Self::Proxy(_)
             | Self::Tls(_)
             | Self::Registry(_) => ErrorKind::Local,
         }
@@ -152,10 +158,13 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.hint(),
             Self::Network { network, .. } => network.hint(),
-            Self::Answer { hint, .. } | Self::Challenge { hint, .. } => hint.as_deref(),
+            Self::Stalled { hint, .. } | Self::Answer { hint, .. } | Self::Challenge { hint, .. } => hint.as_deref(),
             Self::StillListed { source, .. } => source.hint(),
             Self::Source(error) => error.hint(),
             Self::Program { .. } => Some("the configuration file names it: is it installed, and does it work?"),
+            Self::Proxy(_) => {
+                Some("it has to be a URL: http://, https://, socks5:// or socks5h://, and a host with its port")
+            }
             Self::NoPlace => Some("set HOME or DOCKER_CONFIG, or name a file with --registry-config"),
             _ => None,
         }

@@ -14,8 +14,9 @@
 //! | `auth`: `wanted`, `token` | what may be said to whom, and what for |
 //! | `credentials`: `docker_config`, `credential_program`, `stored` | who somebody is, and where that is kept |
 //! | `transport`: `redirect`, `retry` | where to, how often, and never a credential to another origin |
-//! | `transport`: `payload`, `parts`, `answer`, `trace` | one exchange: streamed, traced, and never waited for in vain |
-//! | `connections`: `tls`, `certificates` | whom to believe, whom to show a certificate, through which proxy |
+//! | `transport`: `payload`, `parts`, `answer` | one exchange: streamed, and never waited for in vain |
+//! | `trace`: `shown` | what goes over the wire, for who wants to see it, and without what nobody may see |
+//! | `connections`: `tls`, `certificates`, `proxies` | whom to believe, whom to show a certificate, through which proxy |
 //!
 //! What goes wrong is in `error`: `refusal` when the registry says so, `network` when nobody does.
 
@@ -38,12 +39,14 @@ mod network;
 mod pages;
 mod parts;
 mod payload;
+mod proxies;
 mod redirect;
 mod referrers;
 mod refusal;
 mod repository;
 mod retry;
 mod session;
+mod shown;
 mod stored;
 mod tags;
 mod tls;

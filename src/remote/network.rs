@@ -8,6 +8,18 @@ use reqwest::Url;
 use rustls::{CertificateError, Error as TlsError};
 
 use super::Error;
+use super::proxies::Variable;
+
+/// What is wrong if a proxy asks who is there.
+const UNWELCOME: &str = "the proxy wants a user and a password, or others";
+
+/// What proxies do instead of leading on, as the HTTP client says it, and in plain words.
+const OF_PROXIES: [(&str, &str); 4] = [
+    ("tunnel error: proxy authorization required", UNWELCOME),
+    ("tunnel error: unsuccessful", "the proxy does not lead there"),
+    ("tunnel error: unexpected end of file", "the proxy hung up"),
+    ("SOCKS error: failed to create underlying connection", "the proxy cannot be reached"),
+];
 
 /// What came between a request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +31,18 @@ pub struct Network {
 }
 
 impl Network {
-    /// What `error` means that came of a request to `url`.
-    pub(super) fn new(url: &Url, error: reqwest::Error) -> Self {
+    /// What `error` means that came of a request to `url`, through `proxy` if there is one.
+    pub(super) fn new(url: &Url, proxy: Option<&Variable>, error: reqwest::Error) -> Self {
         // The URL may hold a signature.
         let error = error.without_url();
         let cause = Cause::find(&error);
-        let hint = cause.hint(url);
+        let hint = match proxy.filter(|_| cause.tls.is_none() && error.is_connect()) {
+            Some(proxy) if cause.text == UNWELCOME => Some(wants_password(proxy)),
+            Some(proxy) => Some(proxy.hint(url)),
+            None => cause.hint(url),
+        };
         Self {
-            transient: cause.tls.is_none(),
+            transient: cause.tls.is_none() && cause.text != UNWELCOME,
             unsent: error.is_connect(),
             cause: if error.is_timeout() && error.is_connect() {
                 "it takes too long to connect".to_owned()
@@ -35,6 +51,11 @@ impl Network {
             },
             hint,
         }
+    }
+
+    /// That `proxy` wants to know who asks, and was not told or does not like it.
+    pub(super) fn unwelcome(proxy: &Variable) -> Self {
+        Self { cause: UNWELCOME.to_owned(), hint: Some(wants_password(proxy)), transient: false, unsent: true }
     }
 
     /// An error for `request`, of which the answer broke off after `received` bytes of its body.
@@ -70,6 +91,10 @@ impl fmt::Display for Network {
     }
 }
 
+fn wants_password(proxy: &Variable) -> String {
+    format!("it is {proxy}: write them before its host, as in http://user:password@proxy.example:3128")
+}
+
 /// What is at the bottom of a chain of errors.
 struct Cause {
     text: String,
@@ -98,6 +123,9 @@ impl Cause {
         }
         if cause.io == Some(io::ErrorKind::ConnectionRefused) {
             "connection refused".clone_into(&mut cause.text);
+        }
+        if let Some((_, words)) = OF_PROXIES.iter().find(|(found, _)| *found == cause.text) {
+            (*words).clone_into(&mut cause.text);
         }
         cause
     }

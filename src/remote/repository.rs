@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use reqwest::Method;
+use tracing::Instrument;
 
 use crate::content::{self, ErrorKind, Open, OpenRange, Outcome, Reader, Source, Target};
 use crate::digest::Digest;
@@ -14,8 +15,8 @@ use crate::manifest::{Descriptor, RawManifest, media_type};
 use crate::protocol::Scope;
 use crate::reference::{Identifier, Repository, Tag};
 
-use super::Error;
 use super::session::Session;
+use super::{Error, trace};
 
 /// A repository, and the client's conversation with its registry.
 #[derive(Clone)]
@@ -69,12 +70,14 @@ impl fmt::Debug for RemoteRepository {
 #[async_trait]
 impl Open for RemoteRepository {
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
+        let span = trace::begin("fetch", descriptor);
         if media_type::is_manifest(&descriptor.media_type) {
-            let answer = self.request_manifest(Method::GET, &descriptor.digest.into(), &self.pull()).await?;
+            let (identifier, scope) = (descriptor.digest.into(), self.pull());
+            let answer = self.request_manifest(Method::GET, &identifier, &scope).instrument(span).await?;
             let body = answer.expect_whole(descriptor).await?.into_stream();
             return Ok(Reader::new(descriptor, body.map_err(content::Error::from)));
         }
-        let answer = self.request_blob(Method::GET, descriptor, &self.pull()).await?;
+        let answer = self.request_blob(Method::GET, descriptor, &self.pull()).instrument(span).await?;
         Ok(self.go_on_with(answer, descriptor).await?)
     }
 
@@ -112,10 +115,12 @@ impl Source for RemoteRepository {
 impl Target for RemoteRepository {
     async fn exists(&self, descriptor: &Descriptor) -> Result<bool, content::Error> {
         // Whoever asks this is about to push: the token for that is needed anyway.
+        let span = trace::begin("push", descriptor);
         let found = if media_type::is_manifest(&descriptor.media_type) {
-            self.resolve_manifest(&descriptor.digest.into(), &self.push()).await.map(|_| ())
+            let (identifier, scope) = (descriptor.digest.into(), self.push());
+            self.resolve_manifest(&identifier, &scope).instrument(span).await.map(|_| ())
         } else {
-            self.head_blob(descriptor).await
+            self.head_blob(descriptor).instrument(span).await
         };
         match found {
             Ok(()) => Ok(true),
@@ -125,16 +130,18 @@ impl Target for RemoteRepository {
     }
 
     async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, content::Error> {
+        let span = trace::about(descriptor);
         if media_type::is_manifest(&descriptor.media_type) {
             let manifest = content::read_manifest(from, descriptor).await?;
-            self.put_manifest(&manifest, &descriptor.digest.into()).await?;
+            self.put_manifest(&manifest, &descriptor.digest.into()).instrument(span).await?;
             Ok(Outcome::Uploaded)
         } else {
-            Ok(self.mount_or_upload(descriptor, from).await?)
+            Ok(self.mount_or_upload(descriptor, from).instrument(span).await?)
         }
     }
 
     async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), content::Error> {
-        Ok(self.put_manifest(manifest, &tag.clone().into()).await?)
+        let span = trace::begin("push", &manifest.descriptor());
+        Ok(self.put_manifest(manifest, &tag.clone().into()).instrument(span).await?)
     }
 }

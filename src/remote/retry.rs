@@ -271,7 +271,7 @@ mod tests {
             assert!(!not_allowed.iter().any(|status| repeat.allows(&answer(*status))), "{method}");
         }
         assert!(!Repeat::Never.allows(&answer(503)));
-        let stalled = || Err(Error::Stalled { request: String::new(), after: Duration::ZERO });
+        let stalled = || Err(Error::Stalled { request: String::new(), after: Duration::ZERO, hint: None });
         assert!(Repeat::Freely.allows(&stalled()) && !Repeat::IfRefused.allows(&stalled()));
     }
 

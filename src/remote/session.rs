@@ -165,7 +165,7 @@ mod tests {
         Mock::given(any()).respond_with(answer).mount(server).await;
         let (options, base) = (ClientOptions::default(), Url::parse(&server.uri()).unwrap());
         let trust = Trust::new(&options).unwrap();
-        let connections = Connections::new(&base, &trust, options.connect_timeout).unwrap();
+        let connections = Connections::new(&base, &trust, &options).unwrap();
         let registry = server.address().to_string().parse().unwrap();
         let authenticator = Authenticator::new(registry, base.clone(), Credentials::none(), false);
         Session::new(Transport::new(&options, connections, Arc::default()), base, authenticator)

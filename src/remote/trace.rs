@@ -1,28 +1,66 @@
 //! Traces: a line for each request and each answer, and for what is waited for between them, for people who want to see
-//! what goes over the wire.
+//! what goes over the wire; and with fields, for those who want to see more.
 //!
-//! They are events of the target [`TARGET`] at level DEBUG; the command line decides whether and how to print them.
-//! Headers and bodies are never in them, and of a query only what is known to be harmless.
+//! They are events, of the target [`TARGET`] at level DEBUG, and of the target [`DETAILS`] at level TRACE; the command
+//! line decides whether and how to print them. Bodies are never in them, and what `shown` keeps back is not either.
 
-use std::fmt;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode, Url, Version};
+use reqwest::{Request, Response};
+use tracing::Span;
 
-/// The target of the events.
+use super::shown::{ShownHeaders, ShownUrl};
+use crate::manifest::Descriptor;
+
+/// The target of the lines.
 pub const TARGET: &str = "bndlr::wire";
 
-/// The parameters of a query that may be shown. All others may be signatures, states of uploads, or tokens.
-const HARMLESS: [&str; 8] = ["artifactType", "digest", "from", "last", "mount", "n", "scope", "service"];
+/// The target of what has fields: `request.headers`, `request.method` and `url` of a request, `response.headers`,
+/// `status` and `url` of an answer; and of the spans around both, with `digest`, `mediatype` and `size` of the content that
+/// they are about.
+pub const DETAILS: &str = "bndlr::details";
 
 /// `> GET http://localhost:5000/v2/ HTTP/1.1`. Which version it becomes is agreed on later; the answer shows it.
-pub(super) fn request(method: &Method, url: &Url) {
-    tracing::debug!(target: TARGET, "> {method} {} HTTP/1.1", Shown(url));
+pub(super) fn request(request: &Request) {
+    let (method, url) = (request.method(), request.url());
+    tracing::debug!(target: TARGET, "> {method} {} HTTP/1.1", ShownUrl(url));
+    tracing::trace!(
+        target: DETAILS,
+        {
+            request.headers = ?ShownHeaders(request.headers(), url).to_string(),
+            request.method = %method,
+            url = ?ShownUrl(url).to_string(),
+        },
+        "do request"
+    );
 }
 
 /// `< HTTP/1.1 200 OK`
-pub(super) fn answer(version: Version, status: StatusCode) {
-    tracing::debug!(target: TARGET, "< {version:?} {status}");
+pub(super) fn answer(response: &Response) {
+    let (status, url) = (response.status(), response.url());
+    tracing::debug!(target: TARGET, "< {:?} {status}", response.version());
+    tracing::trace!(
+        target: DETAILS,
+        {
+            response.headers = ?ShownHeaders(response.headers(), url).to_string(),
+            status = ?status.to_string(),
+            url = ?ShownUrl(url).to_string(),
+        },
+        "fetch response received"
+    );
+}
+
+/// `push` or `fetch`: what is done from now on, in the span that this returns, is about this content.
+pub(super) fn begin(what: &'static str, descriptor: &Descriptor) -> Span {
+    let span = about(descriptor);
+    span.in_scope(|| tracing::trace!(target: DETAILS, "{what}"));
+    span
+}
+
+/// The span of what is done about this content.
+pub(super) fn about(descriptor: &Descriptor) -> Span {
+    let Descriptor { digest, media_type, size, .. } = descriptor;
+    tracing::trace_span!(target: DETAILS, "content", digest = ?digest.to_string(), mediatype = ?media_type, size)
 }
 
 /// `* http://localhost:5000 asked to be left alone for 2.5 s`
@@ -33,42 +71,4 @@ pub(super) fn pause(host: &str, length: Duration) {
 /// `* tries again in 0.3 s`
 pub(super) fn again(delay: Duration) {
     tracing::debug!(target: TARGET, "* tries again in {:.1} s", delay.as_secs_f64());
-}
-
-/// A URL, without what may be secret in it.
-struct Shown<'a>(&'a Url);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = self.0;
-        write!(f, "{}{}", url.origin().ascii_serialization(), url.path())?;
-        let Some(query) = url.query() else { return Ok(()) };
-        let is_harmless = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| HARMLESS.contains(&name));
-        let (shown, hidden): (Vec<&str>, Vec<&str>) = query.split('&').partition(is_harmless);
-        let ellipsis = if hidden.is_empty() { None } else { Some("…") };
-        write!(f, "?{}", shown.into_iter().chain(ellipsis).collect::<Vec<_>>().join("&"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_secret_in_a_url_is_not_shown() {
-        for (url, expected) in [
-            ("http://localhost:5000/v2/", "http://localhost:5000/v2/"),
-            (
-                "https://auth.docker.io/token?scope=repository%3Aa%3Apull&service=registry.docker.io",
-                "https://auth.docker.io/token?scope=repository%3Aa%3Apull&service=registry.docker.io",
-            ),
-            (
-                "http://localhost:5000/v2/a/blobs/uploads/1?_state=abc&digest=sha256%3A12",
-                "http://localhost:5000/v2/a/blobs/uploads/1?digest=sha256%3A12&…",
-            ),
-            ("https://user:pass@cdn.example/x?X-Amz-Signature=abc&sig", "https://cdn.example/x?…"),
-        ] {
-            assert_eq!(Shown(&Url::parse(url).unwrap()).to_string(), expected);
-        }
-    }
 }

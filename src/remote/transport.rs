@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderValue, LOCATION};
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use super::answer::Answer;
 use super::client::ClientOptions;
@@ -66,6 +66,27 @@ impl<'a> Call<'a> {
     pub(super) fn confined(mut self) -> Self {
         self.confined = true;
         self
+    }
+
+    /// The request as it goes to `url`.
+    async fn to_request(
+        &self,
+        url: &Url,
+        authorization: Option<&HeaderValue>,
+        watch: &Arc<Watch>,
+    ) -> Result<reqwest::Request, Error> {
+        let mut request = reqwest::Request::new(self.method.clone(), url.clone());
+        *request.headers_mut() = self.headers.clone();
+        // Content is named by the digest of its bytes as they are stored, so nobody is to compress them on their way.
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(length) = self.payload.length(&self.method) {
+            request.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        *request.body_mut() = self.payload.body(watch).await?;
+        Ok(request)
     }
 }
 
@@ -143,33 +164,27 @@ impl Transport {
         authorization: Option<&HeaderValue>,
         foreign: bool,
     ) -> Result<Answer, Error> {
-        let request = name(&call.method, url);
-        let watch = Watch::new();
-        let mut http = reqwest::Request::new(call.method.clone(), url.clone());
-        *http.headers_mut() = call.headers.clone();
-        // Content is named by the digest of its bytes as they are stored, so nobody is to compress them on their way.
-        http.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(authorization) = authorization {
-            http.headers_mut().insert(AUTHORIZATION, authorization.clone());
-        }
-        if let Some(length) = call.payload.length(&call.method) {
-            http.headers_mut().insert(CONTENT_LENGTH, length.into());
-        }
-        *http.body_mut() = call.payload.body(&watch).await?;
-
-        trace::request(&call.method, url);
+        let (request, watch) = (name(&call.method, url), Watch::new());
+        let (proxy, http) = (self.connections.proxy(url), call.to_request(url, authorization, &watch).await?);
+        trace::request(&http);
         let patience = self.stall + call.payload.time_to_store();
         let answered = tokio::select! {
             biased;
             answered = self.connections.to(url).execute(http) => answered,
-            () = watch.stalled(patience) => return Err(Error::Stalled { request, after: patience }),
+            () = watch.stalled(patience) => {
+                let hint = proxy.map(|proxy| proxy.hint(url));
+                return Err(Error::Stalled { request, after: patience, hint });
+            }
         };
         if let Some(error) = watch.source_failure() {
             return Err(error.into());
         }
-        let response =
-            answered.map_err(|error| Error::Network { request: request.clone(), network: Network::new(url, error) })?;
-        trace::answer(response.version(), response.status());
+        let network = |network| Error::Network { request: request.clone(), network };
+        let response = answered.map_err(|error| network(Network::new(url, proxy, error)))?;
+        trace::answer(&response);
+        if let Some(proxy) = proxy.filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+            return Err(network(Network::unwelcome(proxy)));
+        }
         let answer = Answer::new(request, response, foreign, self.stall);
         let is_whole = call.method == Method::GET && answer.status().is_success() && !call.is_streamed;
         if is_whole { answer.read_ahead(MAX_MANIFEST_SIZE).await } else { Ok(answer) }

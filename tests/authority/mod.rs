@@ -30,7 +30,7 @@ impl Authority {
         self.home.path().join(name)
     }
 
-    /// Issues a certificate for 127.0.0.1, and writes it and its key to `server.pem` and `server.key`.
+    /// Issues a certificate for this machine and for some hosts that tests play, and writes it and its key to `server.pem` and `server.key`.
     pub fn issue(&self) {
         let (certificate, key) = self.certificate(ExtendedKeyUsagePurpose::ServerAuth);
         fs::write(self.file("server.pem"), certificate).unwrap();
@@ -39,7 +39,8 @@ impl Authority {
 
     pub fn certificate(&self, usage: ExtendedKeyUsagePurpose) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let names = ["127.0.0.1", "localhost", "registry.test", "index.docker.io", "auth.docker.io"];
+        let mut params = CertificateParams::new(names.map(str::to_owned)).unwrap();
         params.extended_key_usages = vec![usage];
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::program::{BNDLR, Desk};
+use crate::program::Desk;
 use crate::{ALICE, assert_keeps_quiet, desk, json, peer, registry, run, run_in};
 
 const CONFIG: &str = ".docker/config.json";
@@ -43,10 +43,9 @@ fn a_password_is_checked_before_it_is_stored_and_used_from_then_on() {
 fn a_password_comes_from_standard_input_and_results_are_json_if_wanted() {
     let desk = desk();
     let registry = registry(&desk, "");
-    let mut command = desk.process(BNDLR);
+    let mut program = desk.bndlr();
     let arguments = ["login", &registry.address, "-u", "alice", "--password-stdin", "--format", "json"];
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = program.args(arguments).stdin(Stdio::piped()).start();
     child.stdin.take().unwrap().write_all(b"correct-horse\r\n").unwrap();
     let ran = crate::program::wait(child);
     assert_eq!(
@@ -66,9 +65,9 @@ fn a_terminal_is_asked_for_what_is_not_said_and_does_not_show_the_password() {
     let Some(script) = peer::require("script") else { return };
     let desk = desk();
     let registry = registry(&desk, "");
-    let mut command = desk.process(script.to_str().unwrap());
-    command.args(["-qec", &format!("{BNDLR} login {}", registry.address), "/dev/null"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut command = desk.process(script);
+    command.args(["-qec", &format!("bndlr login {}", registry.address), "/dev/null"]);
+    let mut child = command.stdin(Stdio::piped()).start();
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut shown = String::new();
     for (prompt, answer) in [("Username: ", "alice\n"), ("Password: ", "correct-horse\n")] {
@@ -80,7 +79,7 @@ fn a_terminal_is_asked_for_what_is_not_said_and_does_not_show_the_password() {
         stdin.write_all(answer.as_bytes()).unwrap();
     }
     stdout.read_to_string(&mut shown).unwrap();
-    assert!(child.wait().unwrap().success() && shown.contains("Logged in to"), "{shown}");
+    assert!(child.wait().code == Some(0) && shown.contains("Logged in to"), "{shown}");
     assert_keeps_quiet(&shown);
 }
 

@@ -150,13 +150,13 @@ async fn a_client_certificate_is_shown_to_the_registry_and_not_to_whom_it_leads_
     let authority = authority(&desk);
     let (elsewhere, asked_there) = host(&authority, |head| {
         if head.starts_with("GET /token") {
-            return answer("200 OK", "Content-Type: application/json", r#"{"token":"t0"}"#);
+            return answer("200 OK", "Content-Type: application/json", r#"{"token":"bearer-secret"}"#);
         }
         let index = r#"{"schemaVersion":2,"manifests":[]}"#;
         answer("200 OK", "Content-Type: application/vnd.oci.image.index.v1+json", index)
     });
     let (registry, asked) = host(&authority, move |head| {
-        if head.to_lowercase().contains("authorization: bearer t0") {
+        if head.to_lowercase().contains("authorization: bearer bearer-secret") {
             return answer("307 Temporary Redirect", &format!("Location: https://{elsewhere}/storage"), "");
         }
         let challenge = format!("WWW-Authenticate: Bearer realm=\"https://{elsewhere}/token\"");
@@ -177,5 +177,5 @@ async fn a_client_certificate_is_shown_to_the_registry_and_not_to_whom_it_leads_
     assert_eq!(shown(&asked), [(manifest.clone(), true), (manifest, true)]);
     let there = shown(&asked_there);
     assert!(there.len() == 2 && there[1].0 == "/storage" && there.iter().all(|(_, shown)| !shown), "{there:?}");
-    assert!(!asked_there.lock().unwrap()[1].0.contains("t0"), "nor is the token");
+    assert!(!asked_there.lock().unwrap()[1].0.contains("bearer-secret"), "nor is the token");
 }

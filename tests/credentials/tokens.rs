@@ -85,7 +85,7 @@ async fn an_identity_token_is_stored_for_a_password_and_shown_to_the_token_servi
 
 #[tokio::test]
 async fn an_identity_token_goes_on_to_no_other_host() {
-    let elsewhere = server(|_| ResponseTemplate::new(200).set_body_json(value!({"token": "t"}))).await;
+    let elsewhere = server(|_| ResponseTemplate::new(200).set_body_json(value!({"token": "bearer-secret"}))).await;
     let there = format!("{}/token", elsewhere.uri());
     let registry = server(move |request| match request.url.path() {
         "/token" => redirect(307, there.clone()),

@@ -7,6 +7,8 @@
 mod docker_registry;
 #[path = "../peer/mod.rs"]
 mod peer;
+#[path = "../program/mod.rs"]
+mod program;
 
 mod access;
 mod bsdtar;

@@ -1,14 +1,14 @@
 //! The registries that everything is tried against: ours, both ways to store, and CNCF Distribution's.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::docker_registry::DockerRegistry;
+use crate::program::Running;
 use crate::run::{arg, bndlr};
 
 /// Who may use a registry that asks, and with which password.
@@ -113,9 +113,10 @@ impl Registry {
 
 /// `bndlr serve`
 pub struct Serve {
-    process: Child,
+    process: Running,
     address: String,
-    home: TempDir,
+    /// What it serves, until it has ended.
+    _home: TempDir,
 }
 
 impl Serve {
@@ -145,31 +146,23 @@ impl Serve {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.home.path().join("log")).unwrap()
+        self.process.log()
     }
 
     fn start(storage: impl FnOnce(&TempDir) -> Vec<String>) -> Self {
         let home = TempDir::new().unwrap();
-        let log = File::create(home.path().join("log")).unwrap();
-        let mut command = bndlr(&["serve", "-v", "--listen", "127.0.0.1:0"]);
-        let mut process = command.args(storage(&home)).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut program = bndlr(&["serve", "-v", "--listen", "127.0.0.1:0"]);
+        let mut process = program.args(storage(&home)).start();
         let mut address = String::new();
         // It prints its address when it listens.
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let address = address.trim().to_owned();
-        let serve = Self { process, address, home };
+        let serve = Self { process, address, _home: home };
         assert!(!serve.address.is_empty(), "it does not start: {}", serve.log());
         serve
     }
 
     fn requests(&self) -> Vec<Request> {
         self.log().lines().filter_map(Request::parse_ours).collect()
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

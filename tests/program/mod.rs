@@ -1,24 +1,32 @@
 //! The program as a user has it: run in a directory of its own, with nothing of the surroundings.
+//!
+//! Tests run it in no other way, because here all that it says is searched for secrets (`tests/secrets.rs`).
 
 // Each test program uses a part of this.
 #![allow(dead_code)]
 
+mod running;
+pub mod secrets;
+
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+pub use running::Running;
+use secrets::Secrets;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
 pub const LONG: Duration = Duration::from_mins(1);
 
-pub const BNDLR: &str = env!("CARGO_BIN_EXE_bndlr");
+const BNDLR: &str = env!("CARGO_BIN_EXE_bndlr");
 
 /// How a run of the program ended.
 #[derive(Debug)]
@@ -40,6 +48,71 @@ impl Ran {
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A program that is to be run: `bndlr`, or another one that may run it, which finds it by its name.
+#[derive(Debug)]
+pub struct Program(Command);
+
+impl Program {
+    /// `bndlr`, with the environment of the test.
+    pub fn bndlr() -> Self {
+        Self::named(BNDLR)
+    }
+
+    fn named(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        let folder = Path::new(BNDLR).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = [folder].into_iter().chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(folders).unwrap()).stdin(Stdio::null());
+        Self(command)
+    }
+
+    pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
+        self.0.arg(argument);
+        self
+    }
+
+    pub fn args(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        self.0.args(arguments);
+        self
+    }
+
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        self.0.env(name, value);
+        self
+    }
+
+    pub fn envs(&mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> &mut Self {
+        self.0.envs(variables);
+        self
+    }
+
+    pub fn env_remove(&mut self, name: &str) -> &mut Self {
+        self.0.env_remove(name);
+        self
+    }
+
+    pub fn stdin(&mut self, from: impl Into<Stdio>) -> &mut Self {
+        self.0.stdin(from);
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn output(&mut self) -> Output {
+        let output = self.0.output().unwrap_or_else(|error| panic!("{:?}: {error}", self.0));
+        let secrets = Secrets::of(&self.0);
+        secrets.assert_not_in_results(&String::from_utf8_lossy(&output.stdout));
+        secrets.assert_not_in(&String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// Starts it, and leaves it running.
+    pub fn start(&mut self) -> Running {
+        self.0.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::new(self.0.spawn().unwrap(), Secrets::of(&self.0))
     }
 }
 
@@ -88,11 +161,23 @@ impl Desk {
     }
 
     /// A program that runs here, with an environment of its own.
-    pub fn process(&self, program: &str) -> std::process::Command {
-        let mut command = std::process::Command::new(program);
-        command.current_dir(self.0.path()).env_clear().env("HOME", self.0.path()).env("TMPDIR", self.path(".tmp"));
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
-        command
+    pub fn process(&self, program: impl AsRef<OsStr>) -> Program {
+        let mut process = Program::named(program);
+        let path = process.0.get_envs().find_map(|(name, value)| value.filter(|_| name == "PATH"));
+        let path = path.unwrap().to_owned();
+        process.0.current_dir(self.0.path()).env_clear();
+        process.env("HOME", self.0.path()).env("TMPDIR", self.path(".tmp")).env("PATH", path);
+        process
+    }
+
+    /// `bndlr`, which runs here.
+    pub fn bndlr(&self) -> Program {
+        self.process(BNDLR)
+    }
+
+    /// Copies `bndlr` to here.
+    pub fn install(&self, name: &str) {
+        fs::copy(BNDLR, self.path(name)).unwrap();
     }
 
     /// Runs `bndlr` with arguments that stand between spaces.
@@ -102,37 +187,36 @@ impl Desk {
 
     /// Runs `bndlr` with these arguments and variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
-        let mut command = self.process(BNDLR);
-        command.args(arguments).envs(variables.iter().copied());
-        finish(command)
+        let mut program = self.bndlr();
+        program.args(arguments).envs(variables.iter().copied());
+        finish(program)
     }
 
     /// Runs `bndlr`, and leaves it running.
-    pub fn start(&self, arguments: &str) -> Child {
-        let mut command = self.process(BNDLR);
-        command.args(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
+    pub fn start(&self, arguments: &str) -> Running {
+        self.bndlr().args(arguments.split_whitespace()).start()
     }
 }
 
 /// Runs a program to its end.
-pub fn finish(command: std::process::Command) -> Ran {
-    let output = assert_cmd::Command::from_std(command).timeout(LONG).output().unwrap();
-    ran(output)
+#[track_caller]
+pub fn finish(program: Program) -> Ran {
+    let secrets = Secrets::of(&program.0);
+    let output = assert_cmd::Command::from_std(program.0).timeout(LONG).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let ran = Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
+    secrets.assert_not_in_results(&ran.stdout);
+    secrets.assert_not_in(&ran.stderr);
+    ran
 }
 
 /// Waits for what was left running.
-pub fn wait(child: Child) -> Ran {
-    ran(child.wait_with_output().unwrap())
-}
-
-fn ran(output: std::process::Output) -> Ran {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+pub fn wait(running: Running) -> Ran {
+    running.wait()
 }
 
 /// Sends a signal, such as `INT`.
-pub fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Running, name: &str) {
     let kill = format!("kill -{name} {}", child.id());
     assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }

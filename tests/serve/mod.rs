@@ -1,24 +1,21 @@
 //! `bndlr serve`, as a process of its own.
 #![allow(dead_code)] // each test binary uses a part of it
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader};
 
-use crate::program::{BNDLR, Desk, signal};
+use crate::program::{Desk, Running, signal, wait};
 
 /// A registry in memory that runs until the test ends.
 pub struct Serve {
-    process: Child,
+    process: Running,
     pub address: String,
 }
 
 impl Serve {
     /// Starts one with these arguments, and a free port unless they name one.
     pub fn start(desk: &Desk, arguments: &str) -> Self {
-        let mut command = desk.process(BNDLR);
         let listen = if arguments.contains("--listen") { "" } else { "--listen 127.0.0.1:0 " };
-        command.args(format!("serve --memory {listen}{arguments}").split_whitespace());
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut process = desk.start(&format!("serve --memory {listen}{arguments}"));
         let mut address = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let address = address.trim().to_owned();
@@ -32,17 +29,8 @@ impl Serve {
     }
 
     /// What it wrote to stderr until it was asked to end.
-    pub fn end(mut self) -> String {
+    pub fn end(self) -> String {
         signal(&self.process, "TERM");
-        let mut log = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        log
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        wait(self.process).stderr
     }
 }

@@ -1,6 +1,5 @@
 //! Processes over one bucket are one registry, and keep what they acknowledged however they end.
 
-use std::process::Command;
 use std::time::Duration;
 
 use bndlr::digest::Digest;
@@ -10,6 +9,7 @@ use reqwest::{Body, Method};
 
 use super::embedded::{assert_refused, header, image_manifest};
 use super::killed::Pusher;
+use super::program::Program;
 use super::random::{Random, seed};
 use super::s3::S3Server;
 use super::shared::{WRITERS, push_through};
@@ -18,8 +18,7 @@ use super::{Process, Server, blob_path, manifest_path};
 const MIB: usize = 1024 * 1024;
 
 fn start(bucket: &S3Server) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bndlr"));
-    Process::run(command.args(["serve", "--storage", "s3://bucket/registry"]).envs(bucket.variables()))
+    Process::run(Program::bndlr().args(["serve", "--storage", "s3://bucket/registry"]).envs(bucket.variables()))
 }
 
 async fn json(server: &Server, path: &str) -> serde_json::Value {

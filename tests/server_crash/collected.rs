@@ -1,7 +1,7 @@
 //! `bndlr gc` in a process of its own, over the directory of a registry that takes pushes.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use super::Process;
+use super::program::Program;
 use super::pusher::Pusher;
 use super::random::{Random, seed};
 
@@ -18,11 +19,10 @@ const PUSHES: usize = 40;
 /// How long a collection may run before it is killed, in milliseconds.
 const LONGEST: u64 = 60;
 
-fn gc(root: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bndlr"));
-    command.args(["gc", "--grace", "0s", "--format", "json", "--root"]).arg(root);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+fn gc(root: &Path) -> Program {
+    let mut program = Program::bndlr();
+    program.args(["gc", "--grace", "0s", "--format", "json", "--root"]).arg(root);
+    program
 }
 
 fn freed(output: &Output) -> u64 {
@@ -67,7 +67,7 @@ async fn a_collection_in_another_process_takes_nothing_from_a_running_registry()
     let blobs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let counted = std::sync::Arc::clone(&blobs);
     let collect = move || {
-        counted.fetch_add(freed(&gc(&directory).output().unwrap()), Ordering::SeqCst);
+        counted.fetch_add(freed(&gc(&directory).output()), Ordering::SeqCst);
     };
     push_while(&process, seed, collect).await;
     println!("{blobs:?} blobs freed");
@@ -81,14 +81,13 @@ async fn collections_that_are_killed_at_any_moment_take_nothing_and_leave_nothin
     let seed = seed("BNDLR_COLLECT_SEED");
     let (directory, random) = (root.path().to_owned(), std::sync::Mutex::new(Random(seed)));
     let collect = move || {
-        let mut child = gc(&directory).spawn().unwrap();
+        let mut child = gc(&directory).start();
         // The moment is the test's own choice: nothing is waited for.
         std::thread::sleep(Duration::from_millis(random.lock().unwrap().below(LONGEST)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.kill();
     };
     push_while(&process, seed, collect).await;
-    freed(&gc(root.path()).output().unwrap());
+    freed(&gc(root.path()).output());
     let storage = Filesystem::open(root.path()).unwrap();
     assert_eq!(storage.aside(usize::MAX).await.unwrap(), [], "what they left aside is decided");
 }

@@ -9,6 +9,8 @@ mod full;
 mod killed;
 #[path = "../peer/mod.rs"]
 mod peer;
+#[path = "../program/mod.rs"]
+mod program;
 #[path = "../pusher/mod.rs"]
 mod pusher;
 #[path = "../random/mod.rs"]
@@ -20,18 +22,18 @@ mod shared;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use bndlr::digest::Digest;
 use bndlr::server::repositories::Repositories;
 use bndlr::server::storage::Filesystem;
+use program::{Program, Running};
 use reqwest::{Method, Response, StatusCode};
 
 /// A `bndlr serve` of its own, which is killed when this is dropped. Every server here is one: these tests start
 /// processes, and a process that is just being started holds the files and locks of the one that starts it.
 struct Process {
-    child: Child,
+    child: Running,
     server: Server,
 }
 
@@ -44,12 +46,11 @@ struct Server {
 
 impl Process {
     fn start(root: &Path) -> Self {
-        Self::run(Command::new(env!("CARGO_BIN_EXE_bndlr")).args(["serve", "--root"]).arg(root))
+        Self::run(Program::bndlr().args(["serve", "--root"]).arg(root))
     }
 
-    fn run(command: &mut Command) -> Self {
-        let mut child =
-            command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    fn run(program: &mut Program) -> Self {
+        let mut child = program.args(["--listen", "127.0.0.1:0"]).start();
         let mut address = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let http = embedded::client(reqwest::Client::builder());
@@ -58,8 +59,7 @@ impl Process {
 
     /// With `SIGKILL`: it has no time for anything.
     fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.kill();
     }
 }
 
@@ -98,14 +98,6 @@ impl Server {
                 Some(response.bytes().await.unwrap().to_vec())
             }
         }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have been killed already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
