@@ -149,6 +149,7 @@ impl PackArgs {
             subject,
             labels: self.labels.iter().cloned().collect(),
             created: source_date_epoch()?,
+            ..ImageOptions::default()
         };
         Ok(PackOptions { image, ..PackOptions::default() })
     }

@@ -1,6 +1,5 @@
 //! The image around a layer: configuration and manifest.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +12,7 @@ use crate::content::{self, Open, Reader, Source, read_file};
 use crate::digest::Digest;
 use crate::manifest::{
     Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Manifest, Platform, RawManifest, RootFs,
-    RuntimeConfig, media_type, to_canonical_json,
+    Run, RuntimeConfig, media_type, to_canonical_json,
 };
 use crate::reference::Identifier;
 
@@ -42,6 +41,8 @@ pub struct ImageOptions {
     pub subject: Option<Descriptor>,
     /// Labels of the configuration.
     pub labels: Labels,
+    /// What is run in it, if it is a program.
+    pub run: Run,
     /// When it was made, as RFC 3339 has it. Without, the same directory has the same digest at any time.
     pub created: Option<String>,
 }
@@ -56,6 +57,7 @@ impl Default for ImageOptions {
             artifact_type: None,
             subject: None,
             labels: Labels::new(),
+            run: Run::default(),
             created: None,
         }
     }
@@ -77,17 +79,34 @@ impl ImageOptions {
 }
 
 /// A directory, packed: an image whose contents can be opened as often as need be. Its layer is in a temporary file
-/// that goes with it.
+/// that goes with it, or in memory, if [`PackOptions`] say so.
 #[derive(Debug)]
 pub struct Bundle {
     manifest: RawManifest,
     config: Bytes,
     config_digest: Digest,
-    layer: Arc<File>,
-    layer_digest: Digest,
+    layer: Arc<Layer>,
 }
 
 impl Bundle {
+    /// An image of this layer.
+    fn of(layer: Arc<Layer>, options: &ImageOptions) -> Result<Self, Error> {
+        if options.format == ImageFormat::Docker {
+            options.check_schema_2()?;
+        }
+        let config = Bytes::from(canonical(&config(options, &layer))?);
+        let manifest = manifest(options, &layer, &config)?;
+        Ok(Self { manifest, config_digest: Digest::sha256(&config), config, layer })
+    }
+
+    /// The same layer in another image. Both share it.
+    ///
+    /// # Errors
+    /// When `options` cannot be said in the manifest.
+    pub fn with_image(&self, options: &ImageOptions) -> Result<Self, Error> {
+        Self::of(Arc::clone(&self.layer), options)
+    }
+
     /// The manifest.
     #[must_use]
     pub fn raw_manifest(&self) -> &RawManifest {
@@ -111,20 +130,11 @@ impl Tree {
     /// When a file cannot be read or is not what it was when it was found, when there is no room for the layer, or when
     /// `options` cannot be said in the manifest.
     pub fn pack(&self, options: &PackOptions, progress: &dyn Fn(u64)) -> Result<Bundle, Error> {
-        let image = &options.image;
-        if image.format == ImageFormat::Docker {
-            image.check_schema_2()?;
+        if options.image.format == ImageFormat::Docker {
+            options.image.check_schema_2()?;
         }
-        let layer = layer::write(self, options.threads, progress)?;
-        let config = Bytes::from(canonical(&config(image, &layer))?);
-        let manifest = manifest(image, &layer, &config)?;
-        Ok(Bundle {
-            manifest,
-            config_digest: Digest::sha256(&config),
-            config,
-            layer: Arc::new(layer.file),
-            layer_digest: layer.digest,
-        })
+        let layer = layer::write(self, options, progress)?;
+        Bundle::of(Arc::new(layer), &options.image)
     }
 }
 
@@ -138,10 +148,11 @@ fn config(options: &ImageOptions, layer: &Layer) -> ImageConfig {
         let index = layer.index.annotations();
         labels.extend(index.into_iter().map(|(key, value)| (annotation::label(&key, 0), value)));
     }
+    let runtime = RuntimeConfig { run: options.run.clone(), labels: (!labels.is_empty()).then_some(labels) };
     ImageConfig {
         created: options.created.clone(),
         platform: options.platform.clone(),
-        config: (!labels.is_empty()).then_some(RuntimeConfig { labels: Some(labels) }),
+        config: Some(runtime).filter(|runtime| *runtime != RuntimeConfig::default()),
         rootfs: RootFs { kind: "layers".into(), diff_ids: vec![layer.diff_id] },
         history: vec![History { created_by: Some("bndlr".into()), ..History::default() }],
     }
@@ -177,8 +188,8 @@ fn manifest(options: &ImageOptions, layer: &Layer, config: &[u8]) -> Result<RawM
 impl Open for Bundle {
     async fn open(&self, descriptor: &Descriptor) -> Result<Reader, content::Error> {
         let digest = descriptor.digest;
-        if digest == self.layer_digest {
-            Ok(Reader::new(descriptor, read_file(Arc::clone(&self.layer), 0, descriptor.size)))
+        if digest == self.layer.digest {
+            Ok(Reader::new(descriptor, read_file(Arc::clone(&self.layer.file), 0, descriptor.size)))
         } else if digest == self.config_digest {
             Ok(Reader::of_bytes(descriptor, self.config.clone()))
         } else {

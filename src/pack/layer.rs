@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use libdeflater::{CompressionLvl, Compressor};
+#[cfg(target_os = "linux")]
+use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::Error;
 use super::scan::Tree;
+use super::{Error, PackOptions};
 use crate::bundle::{COMPRESSION_LEVEL, Cutter, END_OF_ARCHIVE, Index, IndexBuilder, Kind, MAX_MEMBER, Place};
 use crate::digest::{Algorithm, Digest, Hasher, update_both};
 
@@ -22,10 +23,10 @@ const IN_FLIGHT: u64 = 16 * 1024 * 1024;
 /// How many buffers are kept for the next member: fewer than may be under way, since each may have grown to 1 MiB.
 const SPARE: usize = 8;
 
-/// A layer, compressed, in a temporary file that has no name and ends with the process.
+/// A layer, compressed, in a temporary file that has no name and ends with the process, or in memory.
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     pub(super) size: u64,
     pub(super) digest: Digest,
     pub(super) diff_id: Digest,
@@ -77,10 +78,11 @@ struct Packed {
 }
 
 /// Makes the layer of `tree`. `progress` is told how many tar bytes are done, again and again.
-pub(super) fn write(tree: &Tree, threads: NonZeroUsize, progress: &dyn Fn(u64)) -> Result<Layer, Error> {
+pub(super) fn write(tree: &Tree, options: &PackOptions, progress: &dyn Fn(u64)) -> Result<Layer, Error> {
     let plans = plan(tree);
     let queue = Queue::new(&plans);
-    let threads = threads.get().min(plans.len());
+    let threads = options.threads.get().min(plans.len());
+    let spool = Spool::new(options.in_memory)?;
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..threads {
@@ -90,7 +92,7 @@ pub(super) fn write(tree: &Tree, threads: NonZeroUsize, progress: &dyn Fn(u64)) 
         drop(sender);
         // However this ends, the threads must not wait for room that nobody makes.
         let _stop = StopOnDrop(&queue);
-        assemble(tree, &queue, &receiver, progress)
+        assemble(tree, &queue, &receiver, spool, progress)
     })
 }
 
@@ -207,9 +209,9 @@ fn assemble(
     tree: &Tree,
     queue: &Queue<'_>,
     receiver: &Receiver<(usize, Result<Packed, Error>)>,
+    mut spool: Spool,
     progress: &dyn Fn(u64),
 ) -> Result<Layer, Error> {
-    let mut spool = Spool::new()?;
     let mut diff_id = Hasher::new(Algorithm::Sha256);
     let mut index = IndexBuilder::default();
     let mut early = BTreeMap::new();
@@ -231,7 +233,8 @@ fn assemble(
     }
     let (bytes, index) = index.finish(spool.size)?;
     spool.write(&bytes)?;
-    Ok(Layer { size: spool.size, digest: spool.hasher.finish(), file: spool.file, diff_id: diff_id.finish(), index })
+    let (file, digest) = (Arc::new(spool.file), spool.hasher.finish());
+    Ok(Layer { file, size: spool.size, digest, diff_id: diff_id.finish(), index })
 }
 
 /// The member with this number; those that come before their turn wait in `early`.
@@ -259,8 +262,9 @@ struct Spool {
 }
 
 impl Spool {
-    fn new() -> Result<Self, Error> {
-        let file = tempfile::tempfile().map_err(spool_error)?;
+    fn new(in_memory: bool) -> Result<Self, Error> {
+        let file = if in_memory { memory() } else { tempfile::tempfile() };
+        let file = file.map_err(spool_error)?;
         Ok(Self { file, hasher: Hasher::new(Algorithm::Sha256), size: 0 })
     }
 
@@ -270,6 +274,18 @@ impl Spool {
         self.size += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// A file that is nowhere but in memory.
+#[cfg(target_os = "linux")]
+fn memory() -> io::Result<File> {
+    Ok(File::from(memfd_create("layer", MemfdFlags::CLOEXEC)?))
+}
+
+/// Systems that have no such files have a place for temporary ones.
+#[cfg(not(target_os = "linux"))]
+fn memory() -> io::Result<File> {
+    tempfile::tempfile()
 }
 
 fn spool_error(source: io::Error) -> Error {
