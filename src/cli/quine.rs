@@ -91,8 +91,10 @@ pub(super) async fn of_this_program(output: &Output) -> Result<quine::Quine, Err
 async fn export(location: &str, output: &Output) -> Result<(), Error> {
     let location = Location::parse(location)?;
     if let Location::Registry(_) = location {
-        return Err(Error::usage(format!("--export writes to oci:DIR or archive:FILE, and {location} is in a registry"))
-            .hint(format!("bndlr push --self {location}")));
+        return Err(Error::usage(format!(
+            "--export writes to oci:DIR or archive:FILE, and {location} is in a registry"
+        ))
+        .hint(format!("bndlr push --self {location}")));
     }
     let bundle = of_this_program(output).await?.into_image(ImageFormat::Oci);
     let (connection, destinations) = (Connection::none(), Destination::group(&[location], &[]));

@@ -11,8 +11,8 @@ use crate::bundle::annotation;
 use crate::content::{self, Open, Reader, Source, read_file};
 use crate::digest::Digest;
 use crate::manifest::{
-    Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Manifest, Platform, RawManifest, RootFs,
-    Run, RuntimeConfig, media_type, to_canonical_json,
+    Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Manifest, Platform, RawManifest, RootFs, Run,
+    RuntimeConfig, media_type, to_canonical_json,
 };
 use crate::reference::Identifier;
 

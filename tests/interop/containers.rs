@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use crate::peer;
 use crate::registries::{PASSWORD, Serve, USER, tls_file};
 use crate::run::{arg, command, text};
+use crate::table::Program;
+use crate::writers::Writer;
 
 /// One of the two, with images, containers and configuration of its own.
 pub struct Containers {
@@ -127,4 +129,21 @@ pub fn containerfile(directory: &Path) -> PathBuf {
 /// Copies a directory with what it has: links, modes, names.
 pub fn copy_tree(from: &Path, to: &Path) {
     text(&mut command("cp", &["-a", arg(from), arg(to)]));
+}
+
+impl Writer for Containers {
+    fn program(&self) -> Program {
+        if self.program.ends_with("podman") { Program::Podman } else { Program::Buildah }
+    }
+
+    fn push(&self, layout: &Path, reference: &str, guarded: bool) {
+        let policy = self.aside("policy.json");
+        let from = format!("oci:{}:v1", arg(layout));
+        let image = text(&mut self.command(&["pull", "-q", "--signature-policy", arg(&policy), &from]));
+        let mut push = self.talk(!guarded, "push", &[]);
+        if guarded {
+            push.args(["--creds", &format!("{USER}:{PASSWORD}")]);
+        }
+        text(push.arg(image).arg(format!("docker://{reference}")));
+    }
 }

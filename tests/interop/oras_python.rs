@@ -13,7 +13,8 @@ use crate::build::pull;
 use crate::containers::copy_tree;
 use crate::registries::{PASSWORD, Registry, Serve, USER, tls_file};
 use crate::run::{arg, command, json, run};
-use crate::{peer, tree};
+use crate::table::{Program, proved};
+use crate::{peer, shapes, tree};
 
 /// What each script begins with: `client` for the registry `host`, with TLS if there is a file with an authority.
 const CLIENT: &str = "
@@ -149,4 +150,15 @@ fn oras_for_python_logs_in_pulls_and_pushes_over_tls() {
     let pulled = pull_guarded(&pushed, home.path());
     tree::assert_same(tree.path(), &pulled.join("tree"));
     assert_asked_with_a_token(&registry);
+}
+
+#[test]
+fn oras_for_python_unpacks_bundles_of_every_shape() {
+    let Some(oras) = Oras::find() else { return };
+    shapes::pushed("oci", |reference, _, tree| {
+        let (home, host) = (TempDir::new().unwrap(), reference.split_once('/').unwrap().0);
+        run(&mut oras.script(PULL, host, "", &[reference, arg(&below(home.path()))]));
+        tree::assert_same(tree, home.path());
+    });
+    proved(Program::OrasPython, "pulls and unpacks bundles of every shape");
 }

@@ -139,6 +139,11 @@ impl Serve {
         })
     }
 
+    /// One that speaks TLS with a certificate of the test's own, to anybody.
+    pub fn with_certificate(certificate: &Path, key: &Path) -> Self {
+        Self::start(|_| ["--memory", "--tls-cert", arg(certificate), "--tls-key", arg(key)].map(str::to_owned).to_vec())
+    }
+
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -162,7 +167,8 @@ impl Serve {
         serve
     }
 
-    fn requests(&self) -> Vec<Request> {
+    /// What it was asked so far, as it has logged it.
+    pub fn requests(&self) -> Vec<Request> {
         self.log().lines().filter_map(Request::parse_ours).collect()
     }
 }

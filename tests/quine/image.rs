@@ -127,7 +127,8 @@ async fn a_client_gets_the_form_that_it_would_rather_have() {
 #[tokio::test]
 async fn what_else_is_asked_for_is_unknown_and_nothing_is_taken() {
     let (registry, [oci, _]) = registry().await;
-    for path in ["manifests/latest".to_owned(), format!("manifests/{oci}"), format!("blobs/{oci}"), "tags/list".into()] {
+    for path in ["manifests/latest".to_owned(), format!("manifests/{oci}"), format!("blobs/{oci}"), "tags/list".into()]
+    {
         assert_refused(registry.get(&format!("/v2/other/{path}")).await, 404, "NAME_UNKNOWN").await;
     }
     assert_refused(registry.get("/v2/tools/self/manifests/v2").await, 404, "MANIFEST_UNKNOWN").await;

@@ -54,7 +54,7 @@ fn what_serves_the_image_does_not_show_in_its_digest() {
         assert_eq!(wait(child).code, Some(0));
     }
     for resolved in served {
-        assert_eq!(resolved.trim().rsplit_once('@').unwrap().1, digest.trim());
+        assert_eq!(resolved, digest);
     }
 }
 
@@ -78,7 +78,8 @@ fn what_is_pulled_is_the_program_and_serves_the_same_again() {
     let mut program = "program".to_owned();
     for generation in 1..=4 {
         let (child, address) = serve(&desk, &program, "--listen 127.0.0.1:0");
-        let pulled = run(&desk, &program, &format!("pull {address}/quinistry -o generation-{generation} --format json"));
+        let pulled =
+            run(&desk, &program, &format!("pull {address}/quinistry -o generation-{generation} --format json"));
         digests.push(pulled.json()["digest"].clone());
         signal(&child, "TERM");
         let log = wait(child).stderr;
@@ -95,13 +96,14 @@ fn what_is_pulled_is_the_program_and_serves_the_same_again() {
 fn it_is_pushed_and_exported_and_looked_into_like_any_bundle() {
     let Some(desk) = desk() else { return };
     let digest = run(&desk, "program", "quine --export archive:image.tar:v1").ok();
-    assert_eq!(run(&desk, "program", "resolve archive:image.tar:v1").ok(), format!("archive:image.tar@{digest}"));
+    assert_eq!(run(&desk, "program", "resolve archive:image.tar:v1").ok(), digest);
     let mode = run(&desk, "program", "ls -l archive:image.tar:v1").ok();
     assert!(mode.starts_with("-rwxr-xr-x ") && mode.trim().ends_with(" bndlr"), "{mode}");
     assert_eq!(run(&desk, "program", "validate archive:image.tar:v1").ok(), "ok\n");
 
     let registry = Serve::start(&desk, "");
-    let pushed = run(&desk, "program", &format!("push --self {} {}", registry.reference("a:v1"), registry.reference("b")));
+    let pushed =
+        run(&desk, "program", &format!("push --self {} {}", registry.reference("a:v1"), registry.reference("b")));
     let expected = ["a", "b"].map(|name| format!("{}@{digest}", registry.reference(name)));
     assert_eq!(pushed.ok(), expected.concat());
     let docker = run(&desk, "program", &format!("push --self {} --image-format docker", registry.reference("c")));
