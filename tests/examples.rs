@@ -76,7 +76,8 @@ fn the_image_of_this_program_in_kubernetes_is_served_to_every_pod() {
     assert_eq!(arguments, ["--listen=0.0.0.0:0"]);
     let Some(program) = peer::require_static() else { return };
     let mut command = desk.process(program.to_str().unwrap());
-    let mut child = command.arg("quine").args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.arg("quine").args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut address = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
     let (_, port) = address.trim().rsplit_once(':').unwrap();

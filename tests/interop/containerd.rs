@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -109,8 +110,9 @@ fn containerd_unpacks_bundles_of_every_shape() {
 impl Containerd {
     /// Puts what is `v1` in a layout among its images, and says what it is called there.
     fn import(&self, layout: &Path) -> String {
-        let (home, name) = (TempDir::new().unwrap(), format!("localhost/{}", layout.display()).to_lowercase());
-        let base = name.replace("/.", "/");
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let home = TempDir::new().unwrap();
+        let base = format!("localhost/imported-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let archive = archived(layout, home.path());
         run(self.images("import").args(["--all-platforms", "--no-unpack", "--base-name", &base, arg(&archive)]));
         format!("{base}:v1")

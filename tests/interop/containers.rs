@@ -138,8 +138,10 @@ impl Writer for Containers {
 
     fn push(&self, layout: &Path, reference: &str, guarded: bool) {
         let policy = self.aside("policy.json");
-        let from = format!("oci:{}:v1", arg(layout));
-        let image = text(&mut self.command(&["pull", "-q", "--signature-policy", arg(&policy), &from]));
+        // It calls the image as the path, so that has to be one that references can have.
+        let mut pull = self.command(&["pull", "-q", "--signature-policy", arg(&policy)]);
+        let [home, name] = [layout.parent().unwrap(), Path::new(layout.file_name().unwrap())];
+        let image = text(pull.arg(format!("oci:{}:v1", arg(name))).current_dir(home));
         let mut push = self.talk(!guarded, "push", &[]);
         if guarded {
             push.args(["--creds", &format!("{USER}:{PASSWORD}")]);
