@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, DnValue, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, DnValue, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
@@ -155,7 +155,7 @@ fn in_an_empty_container_names_are_resolved_and_certificates_checked() {
     let Some(empty) = Empty::find() else { return };
     let (authority, tree, home) = (Authority::new(), tree::sample(), TempDir::new().unwrap());
     let [pem, key] = certificate(home.path(), &authority.issuer);
-    let registry = Serve::with_certificate(&pem, &key);
+    let registry = Serve::with_certificate(HOST, &pem, &key);
     let (here, there) = (format!("{}/team/app:v1", registry.address()), known_as(&registry, "team/app:v1"));
     let ca = authority.file("ca.pem");
     run(&mut bndlr(&["push", arg(tree.path()), &here, "--ca-file", arg(&ca)]));
@@ -180,6 +180,7 @@ fn in_an_empty_container_public_authorities_are_known() {
     // Who is taken for an authority that is known, but did not sign as that, is told from one that is not known.
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = DistinguishedName::new();
     for (kind, value) in [
         (DnType::CountryName, "US"),
         (DnType::OrganizationName, "Internet Security Research Group"),
@@ -191,7 +192,7 @@ fn in_an_empty_container_public_authorities_are_known() {
     let forged = CertifiedIssuer::self_signed(params, key).unwrap();
     let home = TempDir::new().unwrap();
     let [pem, key] = certificate(home.path(), &forged);
-    let registry = Serve::with_certificate(&pem, &key);
+    let registry = Serve::with_certificate(HOST, &pem, &key);
     let refused = empty.start(&empty.container(&["resolve", &known_as(&registry, "team/app:v1")]));
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(6) && said.contains("BadSignature"), "{said}");

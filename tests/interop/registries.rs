@@ -139,9 +139,10 @@ impl Serve {
         })
     }
 
-    /// One that speaks TLS with a certificate of the test's own, to anybody.
-    pub fn with_certificate(certificate: &Path, key: &Path) -> Self {
-        Self::start(|_| ["--memory", "--tls-cert", arg(certificate), "--tls-key", arg(key)].map(str::to_owned).to_vec())
+    /// One that is called `host`, too, and speaks TLS with a certificate of the test's own, to anybody.
+    pub fn with_certificate(host: &str, certificate: &Path, key: &Path) -> Self {
+        let flags = ["--memory", "--host", host, "--tls-cert", arg(certificate), "--tls-key", arg(key)];
+        Self::start(|_| flags.map(str::to_owned).to_vec())
     }
 
     pub fn address(&self) -> &str {
