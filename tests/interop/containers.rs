@@ -47,6 +47,8 @@ impl Containers {
         ] {
             fs::write(self.aside(file), content).unwrap();
         }
+        fs::create_dir(self.aside("certificates")).unwrap();
+        fs::copy(tls_file("ca.pem"), self.aside("certificates/ca.crt")).unwrap();
     }
 
     /// A name for a file of the test's own, which goes with the images.
@@ -78,10 +80,7 @@ impl Containers {
         if plain {
             command.arg("--tls-verify=false");
         } else {
-            let certificates = self.aside("certificates");
-            fs::create_dir_all(&certificates).unwrap();
-            fs::copy(tls_file("ca.pem"), certificates.join("ca.crt")).unwrap();
-            command.arg("--cert-dir").arg(certificates);
+            command.arg("--cert-dir").arg(self.aside("certificates"));
         }
         if matches!(subcommand, "pull" | "push") {
             command.arg("-q").arg("--signature-policy").arg(self.aside("policy.json"));

@@ -142,7 +142,7 @@ fn skopeo_copies_bundles_of_every_shape() {
             let home = TempDir::new().unwrap();
             let directory = format!("dir:{}", arg(&home.path().join("copied")));
             skopeo.copy(&[&format!("docker://{reference}"), &directory]);
-            let there = format!("{}-copied", reference);
+            let there = format!("{reference}-copied");
             skopeo.copy(&[&directory, &format!("docker://{there}")]);
             assert_eq!(resolve(&there), digest);
             assert_pulls(tree, &there);
