@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! text, digest, reference -> manifest -> protocol -> content -> archive -> bundle
-//!     -> {pack, unpack, layout, remote, server} -> cli
+//!     -> {pack, unpack, layout, remote, server} -> quine -> cli
 //! ```
 //!
 //! | room | what it is for |
@@ -26,6 +26,7 @@
 //! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
 //! | [`remote`] | a registry over HTTP, as a client: blobs, manifests, credentials |
 //! | [`server`] | a registry, as a server, over storage on disk, in a bucket or in memory |
+//! | [`quine`] | this program as an image, and a registry that serves it |
 //! | [`cli`] | the commands: arguments, output, progress, exit codes |
 
 pub mod archive;
@@ -37,6 +38,7 @@ pub mod layout;
 pub mod manifest;
 pub mod pack;
 pub mod protocol;
+pub mod quine;
 pub mod reference;
 pub mod remote;
 pub mod server;

@@ -1,5 +1,6 @@
 //! What `examples/` has beside programs does what it says.
 
+mod peer;
 mod program;
 
 use std::fs;
@@ -19,9 +20,8 @@ fn arguments(yaml: &str, paths: &[(&str, &str)]) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn the_registry_in_kubernetes_lets_everybody_pull_and_only_users_push() {
-    let yaml = fs::read_to_string(Path::new(ROOT).join("examples/kubernetes/serve.yaml")).unwrap();
+/// That a pod may do no more than it has to.
+fn assert_may_do_little(yaml: &str) {
     for setting in [
         "runAsNonRoot: true",
         "allowPrivilegeEscalation: false",
@@ -32,6 +32,12 @@ fn the_registry_in_kubernetes_lets_everybody_pull_and_only_users_push() {
     ] {
         assert!(yaml.contains(setting), "{setting}");
     }
+}
+
+#[test]
+fn the_registry_in_kubernetes_lets_everybody_pull_and_only_users_push() {
+    let yaml = fs::read_to_string(Path::new(ROOT).join("examples/kubernetes/serve.yaml")).unwrap();
+    assert_may_do_little(&yaml);
     let desk = Desk::with_tree();
     desk.write("users", &format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap()));
     let [certificate, key, ca] = ["leaf.pem", "leaf.key", "ca.pem"].map(|name| format!("{ROOT}/tests/tls/{name}"));
@@ -56,6 +62,24 @@ fn the_registry_in_kubernetes_lets_everybody_pull_and_only_users_push() {
     desk.run(&format!("{push} -u alice -p secret")).ok();
     desk.run(&format!("pull {reference} -o pulled --ca-file {ca}")).ok();
     assert_eq!(desk.read("pulled/a.txt"), desk.read("tree/a.txt"));
+    signal(&child, "TERM");
+    assert_eq!(wait(child).code, Some(0));
+}
+
+#[test]
+fn the_image_of_this_program_in_kubernetes_is_served_to_every_pod() {
+    let yaml = fs::read_to_string(Path::new(ROOT).join("examples/kubernetes/quine.yaml")).unwrap();
+    assert_may_do_little(&yaml);
+    let desk = Desk::new();
+    let arguments = arguments(&yaml, &[("0.0.0.0:8080", "0.0.0.0:0")]);
+    assert_eq!(arguments, ["--listen=0.0.0.0:0"]);
+    let Some(program) = peer::require_static() else { return };
+    let mut child = desk.process(&program).arg("quine").args(&arguments).start();
+    let mut address = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
+    let (_, port) = address.trim().rsplit_once(':').unwrap();
+    desk.run(&format!("pull localhost:{port}/quinistry -o pulled")).ok();
+    assert!(fs::read(desk.path("pulled/bndlr")).unwrap() == fs::read(program).unwrap());
     signal(&child, "TERM");
     assert_eq!(wait(child).code, Some(0));
 }

@@ -29,6 +29,7 @@ mod output;
 mod progress;
 mod pull;
 mod push;
+mod quine;
 mod referrers;
 mod resolve;
 mod save;
@@ -133,6 +134,7 @@ enum Command {
     #[command(flatten)]
     Boater(boater::Word),
     Serve(serve::Serve),
+    Quine(quine::Quine),
     Gc(gc::Collect),
     Cache(cache::CacheCommand),
     Version(version::Version),
@@ -141,7 +143,11 @@ enum Command {
 impl Command {
     /// Whether to be interrupted is how it ends when all goes well.
     fn runs_until_interrupted(&self) -> bool {
-        matches!(self, Self::Serve(_))
+        match self {
+            Self::Serve(_) => true,
+            Self::Quine(quine) => quine.serves(),
+            _ => false,
+        }
     }
 
     /// How a server logs its requests.
@@ -174,6 +180,7 @@ impl Command {
             Self::Blob(blob) => blob.run(output).await,
             Self::Boater(word) => word.run(output).await,
             Self::Serve(serve) => serve.run(output).await,
+            Self::Quine(quine) => quine.run(output).await,
             Self::Gc(collect) => collect.run(output).await,
             Self::Cache(cache) => cache.run(output),
             Self::Version(version) => version.run(output),

@@ -134,6 +134,14 @@ impl PackArgs {
         self.subject.as_deref().map(Location::parse).transpose()
     }
 
+    /// Which manifest the image has.
+    pub(super) fn format(&self) -> ImageFormat {
+        match self.image_format {
+            ImageFormatArg::Oci => ImageFormat::Oci,
+            ImageFormatArg::Docker => ImageFormat::Docker,
+        }
+    }
+
     /// Finds, says and packs what goes in, about `subject`.
     pub(super) async fn pack(&self, subject: Option<Descriptor>, output: &Output) -> Result<Bundle, Error> {
         let (selection, mut options) = (self.selection(), self.options(subject)?);
@@ -160,18 +168,15 @@ impl PackArgs {
     }
 
     fn options(&self, subject: Option<Descriptor>) -> Result<PackOptions, Error> {
-        let format = match self.image_format {
-            ImageFormatArg::Oci => ImageFormat::Oci,
-            ImageFormatArg::Docker => ImageFormat::Docker,
-        };
         let image = ImageOptions {
-            format,
+            format: self.format(),
             platform: self.platform.clone(),
             annotations: self.annotations.iter().cloned().collect(),
             artifact_type: self.artifact_type.clone(),
             subject,
             labels: self.labels.iter().cloned().collect(),
             created: source_date_epoch()?,
+            ..ImageOptions::default()
         };
         Ok(PackOptions { image, split: self.split.unwrap_or_default(), ..PackOptions::default() })
     }

@@ -10,9 +10,14 @@ use super::error::{Error, Exit};
 use super::location::Location;
 use super::options::PackArgs;
 use super::output::Output;
+use super::quine::of_this_program;
 use crate::content::{Copied, Outcome};
 use crate::pack::Bundle;
 use crate::reference::Tag;
+
+/// What says how a directory is packed: this program is packed always alike, so that it has one digest.
+const NOT_OF_THIS_PROGRAM: [&str; 8] =
+    ["exclude", "include_vcs", "symlinks", "annotations", "labels", "platform", "artifact_type", "subject"];
 
 /// Pack a directory and push it
 ///
@@ -27,13 +32,19 @@ Examples:
   bndlr push ./manifests ghcr.io/team/app:v1 ghcr.io/customer/app:v1
   bndlr push ./policies localhost:5000/policies:v1 --exclude '*_test.rego'
   bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt
-  bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1")]
+  bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1
+  bndlr push --self localhost:5000/bndlr:v1")]
+#[command(override_usage = "\
+bndlr push <DIRECTORY> <REFERENCE>... [OPTIONS], or bndlr push --self <REFERENCE>... [OPTIONS]")]
 pub(super) struct Push {
     #[command(flatten)]
     pack: PackArgs,
     /// Where to push to
-    #[arg(required = true, value_name = "REFERENCE")]
+    #[arg(required_unless_present = "this_program", value_name = "REFERENCE")]
     references: Vec<String>,
+    /// Push this program as the image that "bndlr quine" serves, and no directory
+    #[arg(long = "self", conflicts_with_all = NOT_OF_THIS_PROGRAM)]
+    this_program: bool,
     /// Write the digest to this file
     #[arg(long, value_name = "FILE")]
     digest_file: Option<PathBuf>,
@@ -43,13 +54,17 @@ pub(super) struct Push {
 
 impl Push {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
-        let locations = self.references.iter().map(|text| Location::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let locations = self.references()?.map(Location::parse).collect::<Result<Vec<_>, _>>()?;
         let about = self.pack.subject()?;
         let named: Vec<_> = locations.iter().chain(&about).cloned().collect();
         let connection = self.registry.connect(&named)?;
         let destinations = Destination::group(&locations, &self.pack.tags);
         let subject = subject(about.as_ref(), &connection).await?;
-        let bundle = self.pack.pack(subject, output).await?;
+        let bundle = if self.this_program {
+            of_this_program(output).await?.into_image(self.pack.format())
+        } else {
+            self.pack.pack(subject, output).await?
+        };
         let delivery = Delivery {
             concurrency: self.registry.concurrency(),
             ..Delivery::of(&bundle, bundle.raw_manifest(), &connection)
@@ -62,6 +77,16 @@ impl Push {
         let references: Vec<_> =
             destinations.iter().map(|destination| format!("{}@{digest}", destination.place())).collect();
         output.result(&references.join("\n"), || to_json(&bundle, &destinations, &references, &copies))
+    }
+}
+
+impl Push {
+    /// The references. The first argument is one, too, where it is not a directory.
+    fn references(&self) -> Result<impl Iterator<Item = &str>, Error> {
+        let first = &self.pack.directory;
+        let no_text = || Error::usage(format!("{} is not a reference", first.display()));
+        let first = self.this_program.then(|| first.to_str().ok_or_else(no_text)).transpose()?;
+        Ok(first.into_iter().chain(self.references.iter().map(String::as_str)))
     }
 }
 

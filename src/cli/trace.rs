@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -14,6 +15,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::output::printable;
 use super::serve::AccessLog;
 use crate::remote::trace::DETAILS;
 
@@ -45,8 +47,9 @@ impl Shown {
 }
 
 /// Writes to stderr what `bndlr` itself traces, from now on.
-pub(super) fn start(shown: Shown, access: AccessLog) {
-    let access_level = if access == AccessLog::Off { LevelFilter::OFF } else { LevelFilter::INFO };
+pub(super) fn start(shown: Shown, access: impl Into<Access>) {
+    let access = access.into();
+    let access_level = if matches!(access, Access::Off) { LevelFilter::OFF } else { LevelFilter::INFO };
     // What is not wanted is not even put together.
     let wanted = match shown {
         Shown::Details => Targets::new().with_target("bndlr", LevelFilter::TRACE),
@@ -63,9 +66,34 @@ pub(super) fn start(shown: Shown, access: AccessLog) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
+/// How the events of the access log are written.
+pub(super) enum Access {
+    /// Not at all.
+    Off,
+    /// With the names of their fields.
+    Text,
+    /// As a JSON document on each line.
+    Json,
+    /// As this says it.
+    Told(Teller),
+}
+
+/// Says what a request came to: from its method, its path, and the status of the answer.
+pub(super) type Teller = Arc<dyn Fn(&str, &str, u64) -> String + Send + Sync>;
+
+impl From<AccessLog> for Access {
+    fn from(log: AccessLog) -> Self {
+        match log {
+            AccessLog::Off => Self::Off,
+            AccessLog::Text => Self::Text,
+            AccessLog::Json => Self::Json,
+        }
+    }
+}
+
 /// A line for each event: its fields, and where it has details those of what it is about.
 struct Lines {
-    access: AccessLog,
+    access: Access,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -75,10 +103,15 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let target = event.metadata().target();
-        if target == ACCESS && self.access == AccessLog::Json {
+        if target == ACCESS && matches!(self.access, Access::Json) {
             return write_json(writer, event);
         }
         write!(writer, "{} ", jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S"))?;
+        if target == ACCESS
+            && let Access::Told(tell) = &self.access
+        {
+            return writeln!(writer, "{}", printable(&told(&**tell, event)));
+        }
         context.field_format().format_fields(writer.by_ref(), event)?;
         let spans = context.event_scope().filter(|_| target == DETAILS);
         for span in spans.into_iter().flatten() {
@@ -96,6 +129,13 @@ fn write_json(mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
     fields.0.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
     event.record(&mut fields);
     writeln!(writer, "{}", Value::Object(fields.0))
+}
+
+fn told(tell: &dyn Fn(&str, &str, u64) -> String, event: &Event<'_>) -> String {
+    let mut fields = Fields(Map::new());
+    event.record(&mut fields);
+    let text = |name| fields.0.get(name).and_then(Value::as_str).unwrap_or_default();
+    tell(text("method"), text("path"), fields.0.get("status").and_then(Value::as_u64).unwrap_or_default())
 }
 
 struct Fields(Map<String, Value>);

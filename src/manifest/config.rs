@@ -1,8 +1,8 @@
 //! The image configuration (image-spec v1.1.1, "OCI Image Configuration"), as far as this program reads and writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::descriptor::Platform;
 use crate::digest::Digest;
@@ -40,12 +40,38 @@ impl ImageConfig {
     }
 }
 
-/// What to run in an image; of this, only the labels are read and written here.
+/// What to run in an image, and what is said of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeConfig {
+    /// What to run in it. This is written, and never read: an image runs by other programs.
+    #[serde(flatten, skip_deserializing)]
+    pub run: Run,
     /// The labels. Docker writes `null` where there are none.
     #[serde(rename = "Labels", default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
+}
+
+/// What is run in an image, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Run {
+    /// The program and the arguments that it always gets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// The arguments that it gets beside those, unless a user gives others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cmd: Vec<String>,
+    /// The variables of its environment: `NAME=value`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// The ports that it listens on: `8080/tcp`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", serialize_with = "as_keys")]
+    pub exposed_ports: BTreeSet<String>,
+}
+
+/// A set, as Go writes one: a map from its elements to empty objects.
+fn as_keys<S: Serializer>(set: &BTreeSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(set.iter().map(|element| (element, serde_json::Map::new())))
 }
 
 /// The layers of an image by what they are uncompressed.

@@ -10,7 +10,7 @@ mod json;
 pub mod media_type;
 mod raw;
 
-pub use config::{History, ImageConfig, Labels, MAX_CONFIG_SIZE, RootFs, RuntimeConfig};
+pub use config::{History, ImageConfig, Labels, MAX_CONFIG_SIZE, RootFs, Run, RuntimeConfig};
 pub use descriptor::{Annotations, Descriptor, Platform};
 pub use image::{ImageIndex, ImageManifest, Manifest};
 pub use json::to_canonical_json;

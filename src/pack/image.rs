@@ -11,7 +11,7 @@ use crate::bundle::annotation;
 use crate::content::{self, Open, Reader, Source, read_file};
 use crate::digest::Digest;
 use crate::manifest::{
-    Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Manifest, Platform, RawManifest, RootFs,
+    Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Manifest, Platform, RawManifest, RootFs, Run,
     RuntimeConfig, media_type, to_canonical_json,
 };
 use crate::reference::Identifier;
@@ -41,6 +41,8 @@ pub struct ImageOptions {
     pub subject: Option<Descriptor>,
     /// Labels of the configuration.
     pub labels: Labels,
+    /// What is run in it, if it is a program.
+    pub run: Run,
     /// When it was made, as RFC 3339 has it. Without, the same directory has the same digest at any time.
     pub created: Option<String>,
 }
@@ -55,6 +57,7 @@ impl Default for ImageOptions {
             artifact_type: None,
             subject: None,
             labels: Labels::new(),
+            run: Run::default(),
             created: None,
         }
     }
@@ -76,16 +79,34 @@ impl ImageOptions {
 }
 
 /// A directory, packed: an image whose contents can be opened as often as need be. Its layers are in temporary files that
-/// go with it, or in the cache.
+/// go with it, in the cache, or in memory, if [`PackOptions`] say so.
 #[derive(Debug)]
 pub struct Bundle {
     manifest: RawManifest,
     config: Bytes,
     config_digest: Digest,
-    layers: Vec<Layer>,
+    layers: Arc<[Layer]>,
 }
 
 impl Bundle {
+    /// An image of these layers.
+    fn of(layers: Arc<[Layer]>, options: &ImageOptions) -> Result<Self, Error> {
+        if options.format == ImageFormat::Docker {
+            options.check_schema_2()?;
+        }
+        let config = Bytes::from(canonical(&config(options, &layers))?);
+        let manifest = manifest(options, &layers, &config)?;
+        Ok(Self { manifest, config_digest: Digest::sha256(&config), config, layers })
+    }
+
+    /// The same layers in another image. Both share them.
+    ///
+    /// # Errors
+    /// When `options` cannot be said in the manifest.
+    pub fn with_image(&self, options: &ImageOptions) -> Result<Self, Error> {
+        Self::of(Arc::clone(&self.layers), options)
+    }
+
     /// The manifest.
     #[must_use]
     pub fn raw_manifest(&self) -> &RawManifest {
@@ -119,14 +140,10 @@ impl Tree {
     /// When a file cannot be read or is not what it was when it was found, when there is no room for the layer, or when
     /// `options` cannot be said in the manifest.
     pub fn pack(&self, options: &PackOptions, progress: &dyn Fn(u64)) -> Result<Bundle, Error> {
-        let image = &options.image;
-        if image.format == ImageFormat::Docker {
-            image.check_schema_2()?;
+        if options.image.format == ImageFormat::Docker {
+            options.image.check_schema_2()?;
         }
-        let layers = layer::write(self, options, progress)?;
-        let config = Bytes::from(canonical(&config(image, &layers))?);
-        let manifest = manifest(image, &layers, &config)?;
-        Ok(Bundle { manifest, config_digest: Digest::sha256(&config), config, layers })
+        Bundle::of(layer::write(self, options, progress)?.into(), &options.image)
     }
 }
 
@@ -142,10 +159,11 @@ fn config(options: &ImageOptions, layers: &[Layer]) -> ImageConfig {
             labels.extend(index.into_iter().map(|(key, value)| (annotation::label(&key, number), value)));
         }
     }
+    let runtime = RuntimeConfig { run: options.run.clone(), labels: (!labels.is_empty()).then_some(labels) };
     ImageConfig {
         created: options.created.clone(),
         platform: options.platform.clone(),
-        config: (!labels.is_empty()).then_some(RuntimeConfig { labels: Some(labels) }),
+        config: Some(runtime).filter(|runtime| *runtime != RuntimeConfig::default()),
         rootfs: RootFs { kind: "layers".into(), diff_ids: layers.iter().map(|layer| layer.diff_id).collect() },
         history: vec![History { created_by: Some("bndlr".into()), ..History::default() }; layers.len()],
     }

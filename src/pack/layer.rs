@@ -8,7 +8,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
-use super::cache::{Cache, Name, Record, Stored, checksum};
+#[cfg(target_os = "linux")]
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::cache::{Name, Record, Stored, checksum};
 use super::plan::Plan;
 use super::scan::Tree;
 use super::workers::{Packed, Queue, Sent, StopOnDrop, work};
@@ -16,7 +19,8 @@ use super::{Error, PackOptions};
 use crate::bundle::{Index, IndexBuilder, Place};
 use crate::digest::{Algorithm, Digest, Hasher, update_both};
 
-/// A layer, compressed, at the front of a file: one that has no name and ends with the process, or one of the cache's.
+/// A layer, compressed, at the front of a file: one that has no name and ends with the process, one in memory, or one of the
+/// cache's.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) file: Arc<File>,
@@ -57,7 +61,7 @@ pub(super) fn write(tree: &Tree, options: &PackOptions, progress: &dyn Fn(u64)) 
         let _stop = StopOnDrop(&queue);
         let mut members = Members { receiver, early: BTreeMap::new(), queue: &queue, done: 0, progress };
         let assemble = |(layer, bases): (Range<usize>, &Vec<Stored>)| {
-            Assembly { tree, plan: &plan, layer, bases, cache }.run(&mut members)
+            Assembly { tree, plan: &plan, layer, bases, options }.run(&mut members)
         };
         layers.into_iter().zip(&bases).map(assemble).collect()
     })
@@ -102,7 +106,7 @@ struct Assembly<'a> {
     /// The numbers of its members.
     layer: Range<usize>,
     bases: &'a [Stored],
-    cache: Option<&'a Cache>,
+    options: &'a PackOptions,
 }
 
 impl Assembly<'_> {
@@ -134,7 +138,7 @@ impl Assembly<'_> {
 
     /// Starts to write, with the members before `at`, which are those of `base`.
     fn begin(&self, base: Option<&Stored>, at: usize) -> Result<Writing, Error> {
-        let mut writing = Writing::new(self.cache)?;
+        let mut writing = Writing::new(self.options)?;
         for (nth, at) in (self.layer.start..at).enumerate() {
             let Some(base) = base else { unreachable!("without a base, writing starts with the first member") };
             let (tar, gzip) = base.inflate(nth).map_err(spool_error)?;
@@ -171,7 +175,7 @@ impl Assembly<'_> {
         spool.write(&bytes)?;
         let Spool { file, is_in_cache, hasher, size } = spool;
         let (digest, diff_id) = (hasher.finish(), diff_id.finish());
-        if let Some(cache) = self.cache.filter(|_| is_in_cache) {
+        if let Some(cache) = self.options.cache.as_ref().filter(|_| is_in_cache) {
             cache.keep(
                 &file,
                 &Name::of(self.tree, self.plan, &self.layer, digest),
@@ -192,9 +196,9 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(cache: Option<&Cache>) -> Result<Self, Error> {
+    fn new(options: &PackOptions) -> Result<Self, Error> {
         Ok(Self {
-            spool: Spool::new(cache)?,
+            spool: Spool::new(options)?,
             diff_id: Hasher::new(Algorithm::Sha256),
             index: IndexBuilder::default(),
             checksums: Vec::new(),
@@ -212,10 +216,11 @@ struct Spool {
 }
 
 impl Spool {
-    fn new(cache: Option<&Cache>) -> Result<Self, Error> {
-        let in_cache = cache.and_then(|cache| cache.spool().ok());
+    fn new(options: &PackOptions) -> Result<Self, Error> {
+        let elsewhere = if options.in_memory { memory } else { tempfile::tempfile };
+        let in_cache = options.cache.as_ref().and_then(|cache| cache.spool().ok());
         let is_in_cache = in_cache.is_some();
-        let file = in_cache.map_or_else(tempfile::tempfile, Ok).map_err(spool_error)?;
+        let file = in_cache.map_or_else(elsewhere, Ok).map_err(spool_error)?;
         Ok(Self { file, is_in_cache, hasher: Hasher::new(Algorithm::Sha256), size: 0 })
     }
 
@@ -244,6 +249,18 @@ impl Spool {
         (self.file, self.is_in_cache) = (file, false);
         Ok(())
     }
+}
+
+/// A file that is nowhere but in memory.
+#[cfg(target_os = "linux")]
+fn memory() -> io::Result<File> {
+    Ok(File::from(memfd_create("layer", MemfdFlags::CLOEXEC)?))
+}
+
+/// Systems that have no such files have a place for temporary ones.
+#[cfg(not(target_os = "linux"))]
+fn memory() -> io::Result<File> {
+    tempfile::tempfile()
 }
 
 fn spool_error(source: io::Error) -> Error {

@@ -33,6 +33,9 @@ use std::path::Path;
 pub struct PackOptions {
     /// How many threads compress. The bytes do not depend on it.
     pub threads: NonZeroUsize,
+    /// Whether the layer is kept in memory, and not in a temporary file: for what is small and may be packed where no file
+    /// can be written.
+    pub in_memory: bool,
     /// What the image says of itself.
     pub image: ImageOptions,
     /// Whether there is to be more than one layer.
@@ -45,6 +48,7 @@ impl Default for PackOptions {
     fn default() -> Self {
         Self {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            in_memory: false,
             image: ImageOptions::default(),
             split: Split::Never,
             cache: None,

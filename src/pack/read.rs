@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
 use rustix::io::{Errno, pread};
 
 use super::Error;
-use super::scan::{Found, Tree};
+use super::scan::{Found, Origin, Tree};
 
 /// Which file it is, and when it was last written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +40,29 @@ impl Tree {
     /// start and that somebody wrote to it meanwhile.
     pub(super) fn read(&self, found: &Found, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<(), Error> {
         let path = found.entry.path();
-        let shown = || self.path.join(path);
+        let shown = || match &self.origin {
+            Origin::Directory { .. } => self.path.join(path),
+            Origin::File(_) => self.path.clone(),
+        };
         let read = |error: Errno| match error {
             Errno::LOOP | Errno::NOENT | Errno::NOTDIR => Error::Changed { path: shown() },
             error => Error::Read { path: shown(), source: error.into() },
         };
-        let file = open(&self.root, path, self.follow).map_err(read)?;
+        let opened;
+        let file = match &self.origin {
+            Origin::Directory { root, follow } => {
+                opened = open(root, path, *follow).map_err(read)?;
+                &opened
+            }
+            Origin::File(file) => file,
+        };
         // One byte more than wanted shows in one call whether the file goes on where it should end.
         let at_end = offset + length == found.entry.size();
         let start = out.len();
         out.resize(start + length as usize + usize::from(at_end), 0);
-        let filled = fill(&file, &mut out[start..], length as usize, offset).map_err(read)?;
+        let filled = fill(file, &mut out[start..], length as usize, offset).map_err(read)?;
         out.truncate(start + length as usize);
-        let now = fstat(&file).map_err(read)?;
+        let now = fstat(file).map_err(read)?;
         if filled as u64 != length || Identity::of(&now) != found.identity {
             return Err(Error::Changed { path: shown() });
         }

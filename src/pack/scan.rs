@@ -3,11 +3,12 @@
 //! `walk` says what is in a directory; here directories are walked on all cores, because a tree of many small files
 //! costs the kernel more time than a single thread should wait for, and put in order.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FileType, statat};
+use rustix::fs::{AtFlags, CWD, FileType, fstat, statat};
 use rustix::io::Errno;
 
 use super::Error;
@@ -19,14 +20,20 @@ use crate::bundle::{Entry, Kind, Links};
 /// What goes into a bundle, found but not yet read.
 #[derive(Debug)]
 pub struct Tree {
-    /// The directory as the user named it, for messages.
+    /// The directory as the user named it, for messages; or the file, if that is open already.
     pub(super) path: PathBuf,
-    /// The directory, open.
-    pub(super) root: Arc<OwnedFd>,
-    /// Whether files may be reached through links.
-    pub(super) follow: bool,
+    pub(super) origin: Origin,
     pub(super) entries: Vec<Found>,
     warnings: Vec<String>,
+}
+
+/// Where the contents of files come from.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// From below a directory. If `follow`, they may be reached through links.
+    Directory { root: Arc<OwnedFd>, follow: bool },
+    /// There is one file, which is this.
+    File(OwnedFd),
 }
 
 /// An entry, and which file it was when it was found.
@@ -37,6 +44,21 @@ pub(super) struct Found {
 }
 
 impl Tree {
+    /// A tree of one file, which is open already, as the entry `name`. `path` is what messages call it.
+    ///
+    /// # Errors
+    /// When it is no regular file, or `name` is none of an entry.
+    pub fn of_file(file: File, path: &Path, name: &str, executable: bool) -> Result<Self, Error> {
+        let file = OwnedFd::from(file);
+        let stat = fstat(&file).map_err(|error| Error::Read { path: path.to_owned(), source: error.into() })?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(Error::Special { path: path.to_owned(), kind: "special file" });
+        }
+        let kind = Kind::File { size: u64::try_from(stat.st_size).unwrap_or_default(), executable };
+        let found = Found { entry: Entry::new(name, kind)?, identity: Identity::of(&stat) };
+        Ok(Self { path: path.to_owned(), origin: Origin::File(file), entries: vec![found], warnings: Vec::new() })
+    }
+
     /// How many regular files there are.
     #[must_use]
     pub fn files(&self) -> usize {
@@ -79,9 +101,9 @@ pub fn scan(path: &Path, selection: &Selection) -> Result<Tree, Error> {
     let selection = Selection::default();
     let walk = Walk::new(parent, &selection)?;
     let found = Found { entry: Entry::new(name, walk.kind(name, &stat)?)?, identity: Identity::of(&stat) };
-    let (path, root) = (parent.to_owned(), Arc::clone(walk.root()));
     // Who names a file by a link means the file.
-    Ok(Tree { path, root, follow: true, entries: vec![found], warnings: Vec::new() })
+    let origin = Origin::Directory { root: Arc::clone(walk.root()), follow: true };
+    Ok(Tree { path: parent.to_owned(), origin, entries: vec![found], warnings: Vec::new() })
 }
 
 /// Finds what of a directory goes in.
@@ -94,8 +116,8 @@ fn directory(walk: &Walk<'_>, path: &Path, symlinks: Symlinks) -> Result<Tree, E
         }
     }
     links.check()?;
-    let (root, follow) = (Arc::clone(walk.root()), symlinks == Symlinks::Follow);
-    Ok(Tree { path: path.to_owned(), root, follow, entries, warnings })
+    let origin = Origin::Directory { root: Arc::clone(walk.root()), follow: symlinks == Symlinks::Follow };
+    Ok(Tree { path: path.to_owned(), origin, entries, warnings })
 }
 
 /// A directory that has been walked.

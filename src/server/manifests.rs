@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 
 use super::answer::{self, Body, Problem, Result};
 use super::conditions::{self, Tags};
+use super::only::Only;
 use super::repositories::{Push, Repositories, StoredManifest, TagCondition};
 use super::request::{self, BodyError, Request};
 use crate::digest::Digest;
@@ -18,16 +19,19 @@ use crate::reference::{Identifier, Name, Tag};
 /// Python's to 100 of them.
 const MAX_TAGS: usize = 64;
 
-/// GET and HEAD: the manifest, as it was pushed. What the client accepts is not asked: another form of it would have
-/// another digest. (end-3)
+/// GET and HEAD: the manifest, as it was pushed. What the client accepts is not asked, unless the registry has another
+/// one to offer: another form of it would have another digest. (end-3)
 pub(super) async fn get(
     repositories: &Repositories,
+    only: &Only,
     request: &Request,
     name: &Name,
     identifier: &Identifier,
 ) -> Result {
     let found = repositories.manifest(name, identifier).await?;
-    let (digest, StoredManifest { media_type, bytes }) = found.ok_or_else(|| unknown(name, identifier))?;
+    let found = found.ok_or_else(|| unknown(name, identifier))?;
+    let found = only.preferred(repositories, request, (name, identifier), found).await?;
+    let (digest, StoredManifest { media_type, bytes }) = found;
     let unchanged = conditions::check(request, digest)?;
     let mut response = unchanged.unwrap_or_else(|| answer::full(StatusCode::OK, &media_type, bytes));
     let lasting = match identifier {
@@ -36,6 +40,7 @@ pub(super) async fn get(
     };
     answer::set_static(&mut response, CACHE_CONTROL, lasting);
     answer::set(&mut response, ETAG, answer::etag(digest));
+    only.vary(&mut response, identifier);
     Ok(describe(response, digest))
 }
 

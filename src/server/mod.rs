@@ -12,6 +12,7 @@
 #![doc = include_str!("../../examples/embed.rs")]
 //! ```
 
+mod accept;
 mod access;
 mod answer;
 mod auth;
@@ -27,6 +28,7 @@ mod listener;
 mod manifests;
 mod metrics;
 mod multipart;
+mod only;
 mod operations;
 mod page;
 mod referrers;

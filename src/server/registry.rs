@@ -13,13 +13,16 @@ use super::auth::{Auth, Caller, TOKEN_PATH};
 use super::hosts::{self, Hosts};
 use super::limits::Limits;
 use super::metrics;
+use super::only::Only;
 use super::operations::Operations;
 use super::page::{self, Pages};
 use super::repositories::Repositories;
 use super::request::{self, Request};
 use super::storage::{BoxError, Memory, Storage};
 use super::{blobs, catalog, manifests, referrers, tags, uploads};
+use crate::digest::Digest;
 use crate::protocol::{Endpoint, ErrorCode, InvalidPath};
+use crate::reference::Name;
 
 /// A registry over a storage: requests in, answers out. Cloning it gives another hold of the same one.
 #[derive(Clone)]
@@ -28,6 +31,7 @@ pub struct Registry {
     operations: Arc<Operations>,
     auth: Option<Arc<Auth>>,
     read_only: bool,
+    only: Arc<Only>,
     pages: Option<Arc<Pages>>,
 }
 
@@ -52,6 +56,7 @@ impl Registry {
             operations: Arc::new(Operations::new(Limits::default())),
             auth: None,
             read_only: false,
+            only: Arc::default(),
             pages: Some(Arc::new(Pages::new())),
         }
     }
@@ -72,6 +77,21 @@ impl Registry {
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Serves this repository and no other: whatever may be in another, it is unknown (404 and `NAME_UNKNOWN`).
+    #[must_use]
+    pub fn only(mut self, repository: Name) -> Self {
+        Arc::make_mut(&mut self.only).repository = Some(repository);
+        self
+    }
+
+    /// Answers those who ask for a tag of `manifest` with `other`, if they would rather have the media type of that
+    /// (RFC 9110, section 12.5.1), as clients that know no OCI manifests would.
+    #[must_use]
+    pub fn alternative(mut self, manifest: Digest, other: Digest) -> Self {
+        Arc::make_mut(&mut self.only).alternatives.insert(manifest, other);
         self
     }
 
@@ -162,6 +182,7 @@ impl Registry {
         let named = named.map_err(|invalid| invalid_path(method, invalid.into()))?;
         // Whoever may not go on takes no turn from those who may.
         caller.check(&named, method)?;
+        self.only.check(&named)?;
         let _turn = self.operations.admit(method, endpoint).await?;
         self.dispatch(&caller, method, &named, request, body).await
     }
@@ -197,7 +218,7 @@ impl Registry {
             }
             (Endpoint::Upload(name, session), &Method::DELETE) => uploads::cancel(repositories, name, session).await,
             (Endpoint::Manifest(name, identifier), &Method::GET | &Method::HEAD) => {
-                manifests::get(repositories, request, name, identifier).await
+                manifests::get(repositories, &self.only, request, name, identifier).await
             }
             (Endpoint::Manifest(name, identifier), &Method::PUT) => {
                 manifests::put(repositories, request, body, name, identifier).await

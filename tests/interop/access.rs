@@ -17,7 +17,7 @@ use crate::run::{arg, bndlr, command, run, text};
 use crate::{peer, tree};
 
 /// What bndlr itself needs to be let in.
-fn login() -> [String; 6] {
+pub fn login() -> [String; 6] {
     ["-u", USER, "-p", PASSWORD, "--ca-file", arg(&tls_file("ca.pem"))].map(str::to_owned)
 }
 
@@ -94,15 +94,20 @@ fn skopeo_copies_there_and_back() {
     assert!(digest.starts_with("sha256:"), "{digest}");
 }
 
-#[tokio::test]
-async fn oci_client_pulls_and_pushes() {
+/// A client that believes the certificate of a registry that is guarded, and what gets it in.
+pub fn oci_client() -> (Client, RegistryAuth) {
     // Another test of this process may have installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let registry = Serve::guarded();
-    let (tree, reference) = push(&registry, "team/app:v1");
     let root = Certificate { encoding: CertificateEncoding::Pem, data: fs::read(tls_file("ca.pem")).unwrap() };
     let client = Client::new(ClientConfig { extra_root_certificates: vec![root], ..Default::default() });
-    let auth = RegistryAuth::Basic(USER.to_owned(), PASSWORD.to_owned());
+    (client, RegistryAuth::Basic(USER.to_owned(), PASSWORD.to_owned()))
+}
+
+#[tokio::test]
+async fn oci_client_pulls_and_pushes() {
+    let registry = Serve::guarded();
+    let (tree, reference) = push(&registry, "team/app:v1");
+    let (client, auth) = oci_client();
     let image: Reference = reference.parse().unwrap();
     let (manifest, _) = client.pull_manifest(&image, &auth).await.unwrap();
     let OciManifest::Image(manifest) = manifest else { panic!("not an image: {manifest:?}") };

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::build::Built;
 use crate::run::{arg, command, run, text};
-use crate::{peer, tree};
+use crate::table::{Program, proved};
+use crate::{peer, shapes, tree};
 
 #[test]
 fn bsdtar_lists_and_extracts_what_was_packed() {
@@ -24,4 +25,7 @@ fn bsdtar_lists_and_extracts_what_was_packed() {
     let extracted = built.directory("extracted");
     run(&mut bsdtar(&["-xf", arg(&layer), "-C", arg(&extracted)]));
     tree::assert_same(tree.path(), &extracted);
+
+    shapes::extracted(|_| true, |layer, directory| drop(run(&mut bsdtar(&["-xf", arg(layer), "-C", arg(directory)]))));
+    proved(Program::Bsdtar, "lists and extracts layers of every shape");
 }

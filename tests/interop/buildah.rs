@@ -10,7 +10,9 @@ use crate::build::pull;
 use crate::containers::{Containers, containerfile, copy_tree};
 use crate::registries::{Registry, Serve};
 use crate::run::{arg, json, text};
-use crate::tree;
+use crate::table::{Program, proved};
+use crate::writers::Indexed;
+use crate::{shapes, tree, writers};
 
 /// A container to work on, made from an image or from nothing.
 fn container(buildah: &Containers, from: &str) -> String {
@@ -71,6 +73,7 @@ fn what_buildah_commits_is_pulled() {
             buildah.run(&["rm", &base, &over]);
         }
     }
+    proved(Program::Buildah, "pushes what it commits and builds, as OCI images and in schema 2");
 }
 
 /// Makes an image of a container, right in the registry.
@@ -105,4 +108,51 @@ fn buildah_logs_in_pulls_and_pushes_over_tls() {
     buildah.log_in_and_copy(&registry, &reference, &pushed);
     assert_pulls(&tree, &pushed);
     assert_asked_with_a_token(&registry);
+}
+
+#[test]
+fn buildah_unpacks_bundles_of_every_shape() {
+    let Some(buildah) = Containers::find("buildah") else { return };
+    for format in ["oci", "docker"] {
+        shapes::pushed(format, |reference, _, tree| {
+            let container = container(&buildah, reference);
+            assert_has(&buildah, &container, tree);
+            buildah.run(&["rm", &container]);
+        });
+    }
+    let (_registry, reference, tree) = shapes::for_another_platform();
+    let container = container(&buildah, &reference);
+    assert_eq!(buildah.run(&["inspect", "-f", "{{.OCIv1.Architecture}}", &container]), "arm64");
+    assert_has(&buildah, &container, tree.path());
+    proved(Program::Buildah, "works on bundles of every shape, as OCI images and in schema 2");
+}
+
+#[test]
+fn buildah_pushes_in_every_way() {
+    let Some(buildah) = Containers::find("buildah") else { return };
+    writers::push_in_every_way(&buildah);
+}
+
+#[test]
+fn buildah_pushes_large_layers() {
+    let Some(buildah) = Containers::find("buildah") else { return };
+    writers::push_a_large_layer(&buildah);
+}
+
+#[test]
+fn buildah_pushes_image_indexes() {
+    let Some(buildah) = Containers::find("buildah") else { return };
+    let indexed = Indexed::new();
+    for registry in Registry::both_of_ours() {
+        let (list, reference) = ("localhost/list:v1", registry.reference("buildah/index:v1"));
+        buildah.run(&["manifest", "create", list]);
+        let from = format!("oci:{}:v1", arg(&indexed.layout()));
+        buildah.run(&["manifest", "add", "--all", list, &from]);
+        let (policy, there) = (buildah.aside("policy.json"), format!("docker://{reference}"));
+        let push = ["manifest", "push", "--all", "-q", "--tls-verify=false", "--signature-policy", arg(&policy)];
+        buildah.run(&[&push[..], &[list, &there]].concat());
+        buildah.run(&["manifest", "rm", list]);
+        indexed.assert_pushed_to(&reference);
+    }
+    proved(Program::Buildah, "pushes image indexes");
 }

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use crate::peer;
 use crate::registries::{PASSWORD, Serve, USER, tls_file};
 use crate::run::{arg, command, text};
+use crate::table::Program;
+use crate::writers::Writer;
 
 /// One of the two, with images, containers and configuration of its own.
 pub struct Containers {
@@ -45,6 +47,8 @@ impl Containers {
         ] {
             fs::write(self.aside(file), content).unwrap();
         }
+        fs::create_dir(self.aside("certificates")).unwrap();
+        fs::copy(tls_file("ca.pem"), self.aside("certificates/ca.crt")).unwrap();
     }
 
     /// A name for a file of the test's own, which goes with the images.
@@ -76,10 +80,7 @@ impl Containers {
         if plain {
             command.arg("--tls-verify=false");
         } else {
-            let certificates = self.aside("certificates");
-            fs::create_dir_all(&certificates).unwrap();
-            fs::copy(tls_file("ca.pem"), certificates.join("ca.crt")).unwrap();
-            command.arg("--cert-dir").arg(certificates);
+            command.arg("--cert-dir").arg(self.aside("certificates"));
         }
         if matches!(subcommand, "pull" | "push") {
             command.arg("-q").arg("--signature-policy").arg(self.aside("policy.json"));
@@ -127,4 +128,23 @@ pub fn containerfile(directory: &Path) -> PathBuf {
 /// Copies a directory with what it has: links, modes, names.
 pub fn copy_tree(from: &Path, to: &Path) {
     text(&mut command("cp", &["-a", arg(from), arg(to)]));
+}
+
+impl Writer for Containers {
+    fn program(&self) -> Program {
+        if self.program.ends_with("podman") { Program::Podman } else { Program::Buildah }
+    }
+
+    fn push(&self, layout: &Path, reference: &str, guarded: bool) {
+        let policy = self.aside("policy.json");
+        // It calls the image as the path, so that has to be one that references can have.
+        let mut pull = self.command(&["pull", "-q", "--signature-policy", arg(&policy)]);
+        let [home, name] = [layout.parent().unwrap(), Path::new(layout.file_name().unwrap())];
+        let image = text(pull.arg(format!("oci:{}:v1", arg(name))).current_dir(home));
+        let mut push = self.talk(!guarded, "push", &[]);
+        if guarded {
+            push.args(["--creds", &format!("{USER}:{PASSWORD}")]);
+        }
+        text(push.arg(image).arg(format!("docker://{reference}")));
+    }
 }

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::build::{Built, pull};
-use crate::registries::Registry;
+use crate::registries::{PASSWORD, Registry, USER};
 use crate::run::{arg, bndlr, command, json, run, text};
-use crate::{peer, tree};
+use crate::table::{Program, proved};
+use crate::writers::{self, Writer, archived};
+use crate::{peer, shapes, tree};
 
 /// How long the engine may take to start or to end.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -78,6 +80,14 @@ impl Engine {
         self.home.path().join("exec/containerd/containerd.sock")
     }
 
+    /// The containers that run share the host's network, which it keeps at hand in a mount.
+    fn unmount(&self) {
+        let namespace = self.home.path().join("exec/netns/default");
+        if namespace.exists() {
+            let _ = command("umount", &[arg(&namespace)]).stderr(Stdio::null()).status();
+        }
+    }
+
     /// A container of an image, which is never started.
     fn container(&self, image: &str) -> String {
         self.run(&["create", "--network=none", image, "/nothing"])
@@ -101,7 +111,7 @@ fn socket(home: &TempDir) -> String {
 }
 
 /// Sends a signal with the shell's own `kill`: small systems have no program of that name.
-fn signal(name: &str, pid: &str) {
+pub fn signal(name: &str, pid: &str) {
     let _ = command("sh", &["-c", "kill -s \"$1\" \"$2\"", "sh", name, pid]).status();
 }
 
@@ -110,7 +120,7 @@ impl Drop for Engine {
         // With SIGTERM it takes its containerd along, with SIGKILL it would not.
         signal("TERM", &self.process.id().to_string());
         if self.ends() {
-            return;
+            return self.unmount();
         }
         let containerd = self.home.path().join("exec/containerd/containerd.pid");
         let _ = self.process.kill();
@@ -203,6 +213,7 @@ fn what_docker_makes_is_pulled() {
         fs::remove_file(pulled.join("base").join(&added)).unwrap();
         tree::assert_same(tree.path(), &pulled);
     }
+    proved(Program::Docker, "pushes what it imports and commits, in schema 2");
 }
 
 #[test]
@@ -219,4 +230,79 @@ fn docker_loads_an_archive_that_was_built() {
     engine.run(&["cp", "-q", &format!("{container}:/."), arg(&copied)]);
     without_the_engines(&copied);
     tree::assert_same(tree.path(), &copied);
+    proved(Program::Docker, "loads archives that were built with no registry");
+}
+
+#[test]
+fn docker_unpacks_bundles_of_every_shape() {
+    let Some(engine) = Engine::shared() else { return };
+    let copied = |reference: &str, tree: &Path| {
+        let (home, container) = (TempDir::new().unwrap(), engine.container(reference));
+        let copied = home.path().join("copied");
+        engine.run(&["cp", "-q", &format!("{container}:/."), arg(&copied)]);
+        engine.run(&["rm", &container]);
+        without_the_engines(&copied);
+        tree::assert_same(tree, &copied);
+    };
+    for format in ["oci", "docker"] {
+        shapes::pushed(format, |reference, _, tree| {
+            engine.run(&["pull", "-q", reference]);
+            copied(reference, tree);
+        });
+    }
+    let (_registry, reference, tree) = shapes::for_another_platform();
+    engine.run(&["pull", "-q", "--platform", "linux/arm64", &reference]);
+    assert_eq!(engine.run(&["image", "inspect", "-f", "{{.Architecture}}", &reference]), "arm64");
+    copied(&reference, tree.path());
+    proved(Program::Docker, "pulls and unpacks bundles of every shape, as OCI images and in schema 2");
+}
+
+impl Writer for Arc<Engine> {
+    fn program(&self) -> Program {
+        Program::Docker
+    }
+
+    fn push(&self, layout: &Path, reference: &str, guarded: bool) {
+        let home = TempDir::new().unwrap();
+        let loaded = self.run(&["load", "-q", "-i", arg(&archived(layout, home.path()))]);
+        if guarded {
+            self.run(&["login", "-u", USER, "-p", PASSWORD, reference.split_once('/').unwrap().0]);
+        }
+        self.run(&["tag", loaded.rsplit(' ').next().unwrap(), reference]);
+        self.run(&["push", "-q", reference]);
+    }
+}
+
+#[test]
+fn docker_pushes_in_every_way() {
+    let Some(engine) = Engine::shared() else { return };
+    writers::push_in_every_way(&engine);
+}
+
+#[test]
+fn docker_pushes_large_layers() {
+    let Some(engine) = Engine::shared() else { return };
+    writers::push_a_large_layer(&engine);
+}
+
+#[test]
+fn docker_pushes_image_indexes() {
+    let Some(engine) = Engine::shared() else { return };
+    let tree = tree::sample();
+    for registry in Registry::both_of_ours() {
+        let reference = |tag| registry.reference(&format!("docker/index:{tag}"));
+        for architecture in ["amd64", "arm64"] {
+            let platform = format!("linux/{architecture}");
+            json(&["push", arg(tree.path()), &reference(architecture), "--platform", &platform]);
+        }
+        let [index, amd64, arm64] = ["v1", "amd64", "arm64"].map(reference);
+        engine.run(&["manifest", "create", "--insecure", &index, &amd64, &arm64]);
+        engine.run(&["manifest", "push", "--insecure", &index]);
+        let raw = text(&mut bndlr(&["inspect", "--raw", &index]));
+        assert_eq!(raw.matches("architecture").count(), 2, "{raw}");
+        let home = TempDir::new().unwrap();
+        tree::assert_same(tree.path(), &pull(&index, home.path()));
+        engine.run(&["pull", "-q", &index]);
+    }
+    proved(Program::Docker, "pushes and pulls image indexes");
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::build::Built;
 use crate::run::{arg, command, run, text};
-use crate::{peer, tree};
+use crate::table::{Program, proved};
+use crate::{peer, shapes, tree};
 
 #[test]
 fn gnu_tar_lists_and_extracts_what_was_packed() {
@@ -18,4 +19,10 @@ fn gnu_tar_lists_and_extracts_what_was_packed() {
     let extracted = built.directory("extracted");
     run(&mut command(&tar, &["-xzf", arg(&layer), "-C", arg(&extracted)]));
     tree::assert_same(tree.path(), &extracted);
+
+    shapes::extracted(
+        |_| true,
+        |layer, directory| drop(run(&mut command(&tar, &["-xzf", arg(layer), "-C", arg(directory)]))),
+    );
+    proved(Program::GnuTar, "lists and extracts layers of every shape");
 }

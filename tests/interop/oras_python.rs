@@ -8,12 +8,14 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::access::{assert_asked_with_a_token, pull as pull_guarded, push};
+use crate::access::{assert_asked_with_a_token, login, pull as pull_guarded, push};
 use crate::build::pull;
 use crate::containers::copy_tree;
 use crate::registries::{PASSWORD, Registry, Serve, USER, tls_file};
-use crate::run::{arg, command, json, run};
-use crate::{peer, tree};
+use crate::run::{arg, bndlr, command, json, run};
+use crate::table::{Program, proved};
+use crate::writers::{Large, large_digest};
+use crate::{peer, shapes, tree};
 
 /// What each script begins with: `client` for the registry `host`, with TLS if there is a file with an authority.
 const CLIENT: &str = "
@@ -149,4 +151,78 @@ fn oras_for_python_logs_in_pulls_and_pushes_over_tls() {
     let pulled = pull_guarded(&pushed, home.path());
     tree::assert_same(tree.path(), &pulled.join("tree"));
     assert_asked_with_a_token(&registry);
+}
+
+#[test]
+fn oras_for_python_unpacks_bundles_of_every_shape() {
+    let Some(oras) = Oras::find() else { return };
+    shapes::pushed("oci", |reference, _, tree| {
+        let (home, host) = (TempDir::new().unwrap(), reference.split_once('/').unwrap().0);
+        run(&mut oras.script(PULL, host, "", &[reference, arg(&below(home.path()))]));
+        tree::assert_same(tree, home.path());
+    });
+    proved(Program::OrasPython, "pulls and unpacks bundles of every shape");
+}
+
+/// Pushes several artifacts at once that share a directory, one with many tags, one twice, and a large one.
+const IN_EVERY_WAY: &str = "
+from concurrent.futures import ThreadPoolExecutor
+user, password = arguments
+if password:
+    client.login(username=user, password=password, hostname=host, config_path='config.json')
+def push(target, *files):
+    client = oras.client.OrasClient(hostname=host, insecure=not authority, tls_verify=authority or True)
+    client.push(target=f'{host}/{target}', files=list(files), config_path='config.json')
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(lambda number: push(f'shared/app:{number}', 'tree', f'own-{number}'), range(4)))
+for number in range(12):
+    push(f'many/app:tag-{number:02}', 'tree')
+push('many/app:tag-00', 'tree')
+# It compresses slowly.
+if not password:
+    push('large/app:v1', 'large')
+";
+
+#[test]
+fn oras_for_python_pushes_in_every_way() {
+    let Some(oras) = Oras::find() else { return };
+    let (tree, large) = (tree::sample(), Large::shared());
+    let aside = |name: &str| oras.home.path().join(name);
+    copy_tree(tree.path(), &aside("tree"));
+    for number in 0..4 {
+        std::fs::create_dir(aside(&format!("own-{number}"))).unwrap();
+        std::fs::write(aside(&format!("own-{number}/number")), number.to_string()).unwrap();
+    }
+    let layout = format!("oci:{}:v1", arg(&large.built.layout()));
+    run(&mut bndlr(&["pull", &layout, "-o", arg(&aside("large"))]));
+    for guarded in [false, true] {
+        std::fs::write(aside("config.json"), r#"{"auths":{}}"#).unwrap();
+        let registry = if guarded { Serve::guarded() } else { Serve::in_directory() };
+        let (authority, password) = if guarded { (tls_file("ca.pem"), PASSWORD) } else { (PathBuf::new(), "") };
+        run(&mut oras.script(IN_EVERY_WAY, registry.address(), arg(&authority), &[USER, password]));
+        let home = TempDir::new().unwrap();
+        let pulled = |path: &str| {
+            let directory = home.path().join(path.replace(['/', ':'], "-"));
+            let reference = format!("{}/{path}", registry.address());
+            let mut pull = bndlr(&["pull", &reference, "-o", arg(&directory)]);
+            run(if guarded { pull.args(login()) } else { &mut pull });
+            directory
+        };
+        for number in 0..4 {
+            let pulled = pulled(&format!("shared/app:{number}"));
+            tree::assert_same(tree.path(), &pulled.join("tree"));
+            let own = pulled.join(format!("own-{number}/number"));
+            assert_eq!(std::fs::read_to_string(own).unwrap(), number.to_string());
+        }
+        for tag in ["tag-00", "tag-11"] {
+            tree::assert_same(tree.path(), &pulled(&format!("many/app:{tag}")).join("tree"));
+        }
+        if !guarded {
+            assert_eq!(large_digest(&pulled("large/app:v1").join("large")), large.digest);
+        }
+    }
+    proved(
+        Program::OrasPython,
+        "pushes directories: many tags, several artifacts at once, 200 MB; without TLS, and with TLS and a password",
+    );
 }

@@ -11,7 +11,8 @@ use crate::build::pull;
 use crate::containers::{Containers, containerfile, copy_tree};
 use crate::registries::{Registry, Serve};
 use crate::run::{arg, bndlr, command, json, run, text};
-use crate::tree;
+use crate::table::{Program, proved};
+use crate::{shapes, tree, writers};
 
 /// A container that is never started.
 fn container(podman: &Containers, image: &str) -> String {
@@ -64,6 +65,7 @@ fn what_podman_makes_is_pulled() {
             tree::assert_same(&changed, &pull(&committed, second.path()));
         }
     }
+    proved(Program::Podman, "pushes what it imports and commits, as OCI images and in schema 2");
 }
 
 #[test]
@@ -92,6 +94,7 @@ fn what_podman_builds_for_several_platforms_is_pulled() {
         tree::assert_same(tree.path(), Path::new(&mounted));
         podman.run(&["image", "umount", &index]);
     }
+    proved(Program::Podman, "builds for several platforms, and pushes and pulls the image index");
 }
 
 #[test]
@@ -103,4 +106,37 @@ fn podman_logs_in_pulls_and_pushes_over_tls() {
     podman.log_in_and_copy(&registry, &reference, &pushed);
     assert_pulls(&tree, &pushed);
     assert_asked_with_a_token(&registry);
+}
+
+#[test]
+fn podman_unpacks_bundles_of_every_shape() {
+    let Some(podman) = Containers::find("podman") else { return };
+    let unpacked = |reference: &str, tree: &Path| {
+        let mounted = podman.run(&["image", "mount", reference]);
+        tree::assert_same(tree, Path::new(&mounted));
+        podman.run(&["image", "umount", reference]);
+    };
+    for format in ["oci", "docker"] {
+        shapes::pushed(format, |reference, _, tree| {
+            podman.pull(reference);
+            unpacked(reference, tree);
+        });
+    }
+    let (_registry, reference, tree) = shapes::for_another_platform();
+    text(&mut podman.talk(true, "pull", &["--platform", "linux/arm64", &reference]));
+    assert_eq!(podman.run(&["image", "inspect", "-f", "{{.Architecture}}", &reference]), "arm64");
+    unpacked(&reference, tree.path());
+    proved(Program::Podman, "pulls and unpacks bundles of every shape, as OCI images and in schema 2");
+}
+
+#[test]
+fn podman_pushes_in_every_way() {
+    let Some(podman) = Containers::find("podman") else { return };
+    writers::push_in_every_way(&podman);
+}
+
+#[test]
+fn podman_pushes_large_layers() {
+    let Some(podman) = Containers::find("podman") else { return };
+    writers::push_a_large_layer(&podman);
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::build::Built;
 use crate::run::{arg, command, run};
-use crate::{peer, tree};
+use crate::table::{Program, proved};
+use crate::{peer, shapes, tree};
 
 /// Reads a layer with the modules `gzip` and `tarfile`, extracts it, and says what it found.
 const SCRIPT: &str = "
@@ -42,4 +43,10 @@ fn python_reads_every_member_and_the_names_in_pax_headers() {
         .collect();
     assert_eq!(pax, BTreeSet::from(["linkpath", "path"]));
     tree::assert_same(tree.path(), &extracted);
+
+    shapes::extracted(
+        |_| true,
+        |layer, directory| drop(run(&mut command(&python, &["-c", SCRIPT, arg(layer), arg(directory)]))),
+    );
+    proved(Program::Python, "reads and extracts layers of every shape with the modules gzip and tarfile");
 }

@@ -140,6 +140,12 @@ impl Serve {
         })
     }
 
+    /// One that is called `host`, too, and speaks TLS with a certificate of the test's own, to anybody.
+    pub fn with_certificate(host: &str, certificate: &Path, key: &Path) -> Self {
+        let flags = ["--memory", "--host", host, "--tls-cert", arg(certificate), "--tls-key", arg(key)];
+        Self::start(|_| flags.map(str::to_owned).to_vec())
+    }
+
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -162,7 +168,8 @@ impl Serve {
         serve
     }
 
-    fn requests(&self) -> Vec<Request> {
+    /// What it was asked so far, as it has logged it.
+    pub fn requests(&self) -> Vec<Request> {
         self.log().lines().filter_map(Request::parse_ours).collect()
     }
 }

@@ -1,15 +1,18 @@
 //! Skopeo inspects and copies what we pushed, and what it copied there is pulled.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::build::{Built, pull};
-use crate::registries::Registry;
+use crate::registries::{PASSWORD, Registry, USER, tls_file};
 use crate::run::{arg, bndlr, json, run, text};
+use crate::table::{Program, proved};
 use crate::umoci::Layered;
-use crate::{peer, run, tree};
+use crate::writers::{self, Indexed, Writer};
+use crate::{peer, run, shapes, tree};
 
 struct Skopeo(PathBuf);
 
@@ -129,4 +132,70 @@ fn any_image_that_skopeo_copied_there_is_pulled() {
             assert_pulls(&layered.rootfs, &registry.reference(&path));
         }
     }
+}
+
+#[test]
+fn skopeo_copies_bundles_of_every_shape() {
+    let Some(skopeo) = Skopeo::find() else { return };
+    for format in ["oci", "docker"] {
+        shapes::pushed(format, |reference, digest, tree| {
+            let home = TempDir::new().unwrap();
+            let directory = format!("dir:{}", arg(&home.path().join("copied")));
+            skopeo.copy(&[&format!("docker://{reference}"), &directory]);
+            let there = format!("{reference}-copied");
+            skopeo.copy(&[&directory, &format!("docker://{there}")]);
+            assert_eq!(resolve(&there), digest);
+            assert_pulls(tree, &there);
+        });
+    }
+    let (_registry, reference, _tree) = shapes::for_another_platform();
+    let inspected: Value = serde_json::from_str(&skopeo.inspect(&[&format!("docker://{reference}")])).unwrap();
+    assert_eq!((&inspected["Architecture"], &inspected["Labels"]["team"]), (&"arm64".into(), &"größe".into()));
+    proved(
+        Program::Skopeo,
+        "inspects and copies bundles of every shape, as OCI images and in schema 2: no digest changes",
+    );
+}
+
+impl Writer for Skopeo {
+    fn program(&self) -> Program {
+        Program::Skopeo
+    }
+
+    fn push(&self, layout: &Path, reference: &str, guarded: bool) {
+        let home = TempDir::new().unwrap();
+        let mut copy = run::command(&self.0, &["--insecure-policy", "copy", "-q"]);
+        if guarded {
+            fs::copy(tls_file("ca.pem"), home.path().join("ca.crt")).unwrap();
+            copy.args(["--dest-cert-dir", arg(home.path()), "--dest-creds", &format!("{USER}:{PASSWORD}")]);
+        } else {
+            copy.arg("--dest-tls-verify=false");
+        }
+        run(copy.arg(format!("oci:{}:v1", arg(layout))).arg(format!("docker://{reference}")));
+    }
+}
+
+#[test]
+fn skopeo_pushes_in_every_way() {
+    let Some(skopeo) = Skopeo::find() else { return };
+    writers::push_in_every_way(&skopeo);
+}
+
+#[test]
+fn skopeo_pushes_large_layers() {
+    let Some(skopeo) = Skopeo::find() else { return };
+    writers::push_a_large_layer(&skopeo);
+}
+
+#[test]
+fn skopeo_pushes_image_indexes() {
+    let Some(skopeo) = Skopeo::find() else { return };
+    let indexed = Indexed::new();
+    for registry in Registry::each() {
+        let reference = registry.reference("skopeo/index:v1");
+        skopeo.copy(&["--all", &format!("oci:{}:v1", arg(&indexed.layout())), &format!("docker://{reference}")]);
+        assert_eq!(resolve(&reference), indexed.digest);
+        indexed.assert_pushed_to(&reference);
+    }
+    proved(Program::Skopeo, "pushes image indexes");
 }

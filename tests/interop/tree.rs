@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::golden::golden_trees;
+
 /// A believable application, and what is rare: an empty directory, a file of several members, names that a plain tar
 /// header cannot hold.
 pub fn sample() -> TempDir {
@@ -24,7 +26,37 @@ pub fn sample() -> TempDir {
     fs::write(root.join("größe/Übersicht 日本語.yaml"), "größe: 1\n").unwrap();
     symlink("Übersicht 日本語.yaml", root.join("größe/verweis")).unwrap();
     symlink(format!("../{longer}"), root.join("empty/to-longer")).unwrap();
+    normalize(root);
     home
+}
+
+/// The trees of `testdata/golden.txt`, each in a directory of its own: every shape that a bundle can have.
+pub fn shapes() -> Vec<(&'static str, TempDir)> {
+    let made = golden_trees().into_iter().map(|(name, make)| {
+        let home = TempDir::new().unwrap();
+        make(home.path());
+        (name, home)
+    });
+    made.collect()
+}
+
+/// Gives everything the mode that it has in a bundle, whatever umask the tests run under.
+fn normalize(root: &Path) {
+    for item in fs::read_dir(root).unwrap() {
+        let path = item.unwrap().path();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        if metadata.is_dir() {
+            normalize(&path);
+        }
+        if !metadata.is_symlink() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(in_a_bundle(&metadata))).unwrap();
+        }
+    }
+}
+
+/// The mode that a bundle has for this.
+fn in_a_bundle(metadata: &fs::Metadata) -> u32 {
+    if metadata.is_dir() || metadata.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 }
 }
 
 /// The same without what needs PAX headers: some programs pass over them.
@@ -66,26 +98,26 @@ fn copy(from: &Path, to: &Path) {
 
 #[derive(PartialEq)]
 enum Item {
-    Directory,
-    File { executable: bool, contents: Vec<u8> },
+    Directory { mode: u32 },
+    File { mode: u32, contents: Vec<u8> },
     Link(PathBuf),
 }
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory => write!(f, "a directory"),
-            Self::File { executable, contents } => {
+            Self::Directory { mode } => write!(f, "a directory with mode {mode:o}"),
+            Self::File { mode, contents } => {
                 let start = String::from_utf8_lossy(&contents[..contents.len().min(40)]);
-                write!(f, "a file, executable: {executable}, {} bytes: {start:?}", contents.len())
+                write!(f, "a file with mode {mode:o} and {} bytes: {start:?}", contents.len())
             }
             Self::Link(target) => write!(f, "a link to {target:?}"),
         }
     }
 }
 
-/// Everything below `root`, by its path.
-fn items(root: &Path) -> BTreeMap<String, Item> {
+/// Everything below `root`, by its path, with the modes that `mode` sees.
+fn items(root: &Path, mode: fn(&fs::Metadata) -> u32) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
     let mut directories = vec![root.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -96,10 +128,9 @@ fn items(root: &Path) -> BTreeMap<String, Item> {
                 Item::Link(fs::read_link(&path).unwrap())
             } else if metadata.is_dir() {
                 directories.push(path.clone());
-                Item::Directory
+                Item::Directory { mode: mode(&metadata) }
             } else {
-                let executable = metadata.permissions().mode() & 0o100 != 0;
-                Item::File { executable, contents: fs::read(&path).unwrap() }
+                Item::File { mode: mode(&metadata), contents: fs::read(&path).unwrap() }
             };
             items.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), item);
         }
@@ -109,13 +140,15 @@ fn items(root: &Path) -> BTreeMap<String, Item> {
 
 /// The paths of everything below `root`; those of directories end with a slash.
 pub fn paths(root: &Path) -> BTreeSet<String> {
-    let name = |(path, item)| if item == Item::Directory { path + "/" } else { path };
-    items(root).into_iter().map(name).collect()
+    let name = |(path, item)| if let Item::Directory { .. } = item { path + "/" } else { path };
+    items(root, in_a_bundle).into_iter().map(name).collect()
 }
 
-/// That two directories hold the same: names, contents, executable bits, targets of links, empty directories.
+/// That two directories hold the same: names, contents, targets of links, empty directories, and exactly the modes that a
+/// bundle gives to what was packed.
 pub fn assert_same(expected: &Path, found: &Path) {
-    let (expected, found) = (items(expected), items(found));
+    let exactly: fn(&fs::Metadata) -> u32 = |metadata| metadata.permissions().mode() & 0o7777;
+    let (expected, found) = (items(expected, in_a_bundle), items(found, exactly));
     let paths: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let differ = paths.into_iter().filter(|path| expected.get(*path) != found.get(*path));
     let differ: Vec<_> = differ.map(|path| (path, expected.get(path), found.get(path))).collect();

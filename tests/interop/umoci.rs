@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::build::{Built, pull};
 use crate::run::{arg, command, run, text};
+use crate::table::{Program, proved};
 use crate::{peer, tree};
 
 #[test]
@@ -18,6 +19,15 @@ fn umoci_unpacks_what_was_packed() {
     let (image, bundle) = (format!("{}:v1", arg(&built.layout())), built.aside("bundle"));
     run(&mut command(&umoci, &["unpack", "--rootless", "--image", &image, arg(&bundle)]));
     tree::assert_same(tree.path(), &bundle.join("rootfs"));
+
+    for (name, tree) in tree::shapes() {
+        let built = Built::new(tree.path(), &[]);
+        let (image, bundle) = (format!("{}:v1", arg(&built.layout())), built.aside("bundle"));
+        run(&mut command(&umoci, &["unpack", "--rootless", "--image", &image, arg(&bundle)]));
+        eprintln!("shape: {name}");
+        tree::assert_same(tree.path(), &bundle.join("rootfs"));
+    }
+    proved(Program::Umoci, "unpacks bundles of every shape from a layout");
 }
 
 /// An image of several layers in a layout, and what is in it when all of them are applied.
@@ -80,4 +90,5 @@ fn layers_that_umoci_made_are_applied_one_over_the_other() {
     assert!(pulled.join("app/policies/ingress-nginx-values.yaml").exists());
     assert!(!pulled.join("app/policies/images.yaml").exists() && !pulled.join("app/größe").exists());
     tree::assert_same(&layered.rootfs, &pulled);
+    proved(Program::Umoci, "makes images of several layers with whiteouts, which are unpacked alike");
 }

@@ -24,6 +24,22 @@ pub fn require(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// The static program, which `cargo build-static` builds and `BNDLR_STATIC` names: else the test is skipped, or
+/// fails, as for a missing one.
+///
+/// # Panics
+/// When `BNDLR_STATIC` names no file, or nothing, and `BNDLR_REQUIRE_PEERS` is `1`.
+#[must_use]
+pub fn require_static() -> Option<PathBuf> {
+    if let Some(program) = env::var_os("BNDLR_STATIC").map(PathBuf::from) {
+        assert!(program.is_file(), "BNDLR_STATIC: {} is no file", program.display());
+        return Some(fs::canonicalize(program).unwrap());
+    }
+    assert!(!are_required(), "BNDLR_STATIC does not name a static program, and BNDLR_REQUIRE_PEERS=1");
+    eprintln!("skipped: BNDLR_STATIC does not name a static program");
+    None
+}
+
 /// Whether a test that would be skipped has to fail instead.
 #[must_use]
 pub fn are_required() -> bool {

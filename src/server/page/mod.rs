@@ -31,6 +31,7 @@ use tokio::sync::Semaphore;
 
 use self::address::Address;
 use self::frame::Page;
+use super::accept::weight;
 use super::answer::{self, Body, Problem, Result};
 use super::auth::{self, Auth, Caller};
 use super::repositories::Repositories;
@@ -83,18 +84,8 @@ pub(super) fn vary(response: &mut Response<Body>) {
 
 /// Whether HTML is asked for by its name, and not less than JSON (RFC 9110, section 12.5.1).
 fn prefers_html(headers: &HeaderMap) -> bool {
-    let weight = |wanted: &str| {
-        let values = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
-        let weights = values.flat_map(|value| value.split(',')).filter_map(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let matches = parts.next()?.eq_ignore_ascii_case(wanted);
-            let q = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            matches.then(|| q.map_or(Some(1.0), |q| q.parse::<f32>().ok()))?
-        });
-        weights.fold(0.0, f32::max)
-    };
-    let html = weight("text/html");
-    html > 0.0 && html >= weight("application/json")
+    let html = weight(headers, "text/html");
+    html > 0.0 && html >= weight(headers, "application/json")
 }
 
 impl Pages {
