@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +11,7 @@ use libdeflater::{CompressionLvl, Compressor};
 
 use super::Error;
 use super::scan::Tree;
-use crate::bundle::{COMPRESSION_LEVEL, Cutter, END_OF_ARCHIVE, Index, IndexBuilder, Kind, MAX_MEMBER, Place};
+use crate::bundle::{COMPRESSION_LEVEL, END_OF_ARCHIVE, Index, IndexBuilder, Kind, Place, Plan, plan};
 use crate::digest::{Algorithm, Digest, Hasher, update_both};
 
 /// How many tar bytes may be under way at once, however many threads there are. Their compressed members come on top,
@@ -32,44 +31,6 @@ pub(super) struct Layer {
     pub(super) index: Index,
 }
 
-/// The tar bytes of a member: whole entries, or a range of the bytes of a single large one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Plan {
-    entries: Range<usize>,
-    bytes: Range<u64>,
-}
-
-impl Plan {
-    fn size(&self) -> u64 {
-        self.bytes.end - self.bytes.start
-    }
-
-    /// Whether an entry begins in this member.
-    fn begins(&self) -> bool {
-        self.bytes.start == 0
-    }
-}
-
-/// Decides, from the entries alone, what goes into each member.
-fn plan(tree: &Tree) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = Vec::new();
-    let mut cutter = Cutter::default();
-    for (at, entry) in tree.entries().enumerate() {
-        let size = entry.tar_size();
-        if let (Place::Continues, Some(last)) = (cutter.place(entry), plans.last_mut()) {
-            last.entries.end = at + 1;
-            last.bytes.end += size;
-        } else {
-            let step = |start| Plan { entries: at..at + 1, bytes: start..size.min(start + MAX_MEMBER) };
-            plans.extend((0..size).step_by(MAX_MEMBER as usize).map(step));
-        }
-    }
-    if plans.is_empty() {
-        plans.push(Plan { entries: 0..0, bytes: 0..0 });
-    }
-    plans
-}
-
 /// A member that is ready to be hashed and written.
 struct Packed {
     tar: Vec<u8>,
@@ -78,7 +39,7 @@ struct Packed {
 
 /// Makes the layer of `tree`. `progress` is told how many tar bytes are done, again and again.
 pub(super) fn write(tree: &Tree, threads: NonZeroUsize, progress: &dyn Fn(u64)) -> Result<Layer, Error> {
-    let plans = plan(tree);
+    let plans = plan(tree.entries());
     let queue = Queue::new(&plans);
     let threads = threads.get().min(plans.len());
     std::thread::scope(|scope| {
@@ -180,8 +141,7 @@ fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -> Result<()
     tar.reserve(plan.size() as usize + END_OF_ARCHIVE.len() + 1);
     for found in &tree.entries[plan.entries.clone()] {
         let entry = &found.entry;
-        let whole = 0..entry.tar_size();
-        let range = if plan.entries.len() == 1 { plan.bytes.clone() } else { whole };
+        let range = plan.bytes_of(entry);
         let head = entry.head();
         let contents = head.len() as u64..head.len() as u64 + entry.size();
         let end = tar.len() + (range.end - range.start) as usize;

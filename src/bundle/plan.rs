@@ -1,0 +1,56 @@
+//! The plan of a layer: what each member holds, from the entries alone. Who packs follows it; who reads a part holds the
+//! index against it.
+
+use std::ops::Range;
+
+use super::entry::Entry;
+use super::member::{Cutter, MAX_MEMBER, Place};
+
+/// The tar bytes of a member: whole entries, or a step of a single large one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The numbers of the entries.
+    pub entries: Range<usize>,
+    /// Which of their tar bytes, in bytes from the first one's front. The end of the archive is not counted.
+    pub bytes: Range<u64>,
+}
+
+impl Plan {
+    /// How many tar bytes there are, without the end of the archive.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+
+    /// Whether an entry begins in this member.
+    #[must_use]
+    pub fn begins(&self) -> bool {
+        self.bytes.start == 0
+    }
+
+    /// Which tar bytes of `entry`, one of those in this member, are in it.
+    #[must_use]
+    pub fn bytes_of(&self, entry: &Entry) -> Range<u64> {
+        if self.entries.len() == 1 { self.bytes.clone() } else { 0..entry.tar_size() }
+    }
+}
+
+/// Decides, from the entries alone, what goes into each member. There is always one.
+pub fn plan<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
+    let mut cutter = Cutter::default();
+    for (at, entry) in entries.enumerate() {
+        let size = entry.tar_size();
+        if let (Place::Continues, Some(last)) = (cutter.place(entry), plans.last_mut()) {
+            last.entries.end = at + 1;
+            last.bytes.end += size;
+        } else {
+            let step = |start| Plan { entries: at..at + 1, bytes: start..size.min(start + MAX_MEMBER) };
+            plans.extend((0..size).step_by(MAX_MEMBER as usize).map(step));
+        }
+    }
+    if plans.is_empty() {
+        plans.push(Plan { entries: 0..0, bytes: 0..0 });
+    }
+    plans
+}
