@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url, Version};
 
+use crate::manifest::Descriptor;
+
 /// The target of the events.
 pub const TARGET: &str = "bndlr::wire";
 
@@ -33,6 +35,12 @@ pub(super) fn pause(host: &str, length: Duration) {
 /// `* tries again in 0.3 s`
 pub(super) fn again(delay: Duration) {
     tracing::debug!(target: TARGET, "* tries again in {:.1} s", delay.as_secs_f64());
+}
+
+/// `* a part was asked for, and all 9437184 bytes of sha256:… come`
+pub(super) fn whole(descriptor: &Descriptor) {
+    let Descriptor { digest, size, .. } = descriptor;
+    tracing::debug!(target: TARGET, "* a part was asked for, and all {size} bytes of {digest} come: no ranges here");
 }
 
 /// A URL, without what may be secret in it.
