@@ -8,6 +8,7 @@ mod attach;
 mod blob;
 mod boater;
 mod build;
+mod cat;
 mod catalog;
 mod connect;
 mod copy;
@@ -21,6 +22,7 @@ mod list;
 mod location;
 mod login;
 mod logout;
+mod lookup;
 mod manifest;
 mod network;
 mod options;
@@ -112,6 +114,7 @@ enum Command {
     Attach(attach::Attach),
     Referrers(referrers::Referrers),
     Ls(list::List),
+    Cat(cat::Cat),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
     Login(login::Login),
@@ -153,6 +156,7 @@ impl Command {
             Self::Attach(attach) => attach.run(output).await,
             Self::Referrers(referrers) => referrers.run(output).await,
             Self::Ls(list) => list.run(output).await,
+            Self::Cat(cat) => cat.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
             Self::Login(login) => login.run(output).await,
