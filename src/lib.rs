@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! text, digest, reference -> manifest -> protocol -> content -> archive -> bundle
-//!     -> {pack, unpack, layout, remote, server} -> cli
+//!     -> {pack, unpack, layout, remote, server} -> compare -> cli
 //! ```
 //!
 //! | room | what it is for |
@@ -26,11 +26,13 @@
 //! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
 //! | [`remote`] | a registry over HTTP, as a client: blobs, manifests, credentials |
 //! | [`server`] | a registry, as a server, over storage on disk, in a bucket or in memory |
+//! | [`compare`] | what differs between bundles, images and directories |
 //! | [`cli`] | the commands: arguments, output, progress, exit codes |
 
 pub mod archive;
 pub mod bundle;
 pub mod cli;
+pub mod compare;
 pub mod content;
 pub mod digest;
 pub mod layout;

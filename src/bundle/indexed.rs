@@ -25,7 +25,7 @@ use crate::digest::Digest;
 use crate::manifest::{Descriptor, ImageConfig, Manifest, RawManifest, media_type};
 
 /// How many bytes of a layer are asked for at once, at most, unless one member has more.
-const MAX_RANGE: u64 = 2 * 1024 * 1024;
+const MAX_RANGE: u64 = 4 * 1024 * 1024;
 /// How many ranges are under way at once.
 const RANGES: usize = 4;
 /// How many members are decompressed at once.

@@ -25,7 +25,7 @@ pub use indexed::{Indexed, Piece, ReadError};
 pub use links::{Escape, Links};
 pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, MEMBER_HEADER, Place};
 pub use order::{Order, OrderError, compare_paths};
-pub use plan::{Plan, plan};
+pub use plan::{Plan, members_of, plan};
 pub use section::{MAX_SECTION, SectionError, SectionKind};
 
 /// The two zero blocks that end a tar archive.

@@ -1,5 +1,7 @@
 //! A layer of which parts are read: its index, and one member at a time, held against that.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
@@ -7,7 +9,7 @@ use super::END_OF_ARCHIVE;
 use super::entry::Entry;
 use super::index::{Index, IndexError, Member};
 use super::member::{MAX_MEMBER, MEMBER_HEADER};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, members_of, plan};
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
 
@@ -58,10 +60,8 @@ impl Layer {
     }
 
     /// The numbers of the members that the entry with this number is in.
-    pub(super) fn members_of(&self, entry: usize) -> std::ops::Range<usize> {
-        let first = self.plans.partition_point(|plan| plan.entries.end <= entry);
-        let count = self.plans[first..].iter().take_while(|plan| plan.entries.contains(&entry)).count();
-        first..first + count
+    pub(super) fn members_of(&self, entry: usize) -> Range<usize> {
+        members_of(&self.plans, entry)
     }
 
     /// What is in a member, of each entry that is in it, from the member's bytes in the layer.

@@ -54,3 +54,11 @@ pub fn plan<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Plan> {
     }
     plans
 }
+
+/// The numbers of the members that the entry with this number is in.
+#[must_use]
+pub fn members_of(plans: &[Plan], entry: usize) -> Range<usize> {
+    let first = plans.partition_point(|plan| plan.entries.end <= entry);
+    let count = plans[first..].iter().take_while(|plan| plan.entries.contains(&entry)).count();
+    first..first + count
+}

@@ -1,26 +1,25 @@
 //! `bndlr cat`
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use futures::StreamExt;
 use futures::stream::TryStreamExt;
 
 use super::connect::{Opened, RegistryArgs, open};
-use super::error::{Error, Exit};
+use super::error::Error;
 use super::location::Location;
 use super::lookup::{find, path_in_image};
 use super::options::LimitArgs;
 use super::output::{Format, Output, write_stream};
 use crate::bundle::Indexed;
-use crate::content::{self, read_file};
+use crate::content;
 use crate::manifest::{Platform, RawManifest};
-use crate::unpack::{Listed, ListedKind, UnpackOptions, extract};
+use crate::unpack::{Listed, UnpackOptions, spool};
 
 /// Write one file of a bundle, or of any image, to standard output
 ///
-/// Of a bundle, only the index and the part of the layer that holds the file are fetched, and held against the manifest
-/// before anything is written. Any other image is read whole. Links are followed inside the image.
+/// Of a bundle, only the index and the part of the layer that holds the file are fetched, and nothing is written before it
+/// has been held against the manifest. Any other image is read whole. Links are followed inside the image.
 ///
 /// The index is what whoever made the bundle says of it. `pull` and `--full` read everything, and find out if other tools
 /// would see another file there.
@@ -63,7 +62,7 @@ impl Cat {
         let bundle = if self.full { None } else { Indexed::open(&*opened.images, &manifest).await? };
         let Some(bundle) = bundle else {
             let options = UnpackOptions { limits: self.limits.limits(), ..UnpackOptions::default() };
-            return read_whole(&opened, &manifest, path, &options).await;
+            return read_whole(&opened, &manifest, &path, &options).await;
         };
         let files: Vec<Listed> = bundle.entries().map(Listed::from).collect();
         let contents = bundle.contents(&*opened.images, &[find(&files, &path)?]);
@@ -75,16 +74,16 @@ impl Cat {
 async fn read_whole(
     opened: &Opened,
     manifest: &RawManifest,
-    path: PathBuf,
+    path: &Path,
     options: &UnpackOptions,
 ) -> Result<(), Error> {
     let read =
-        async |path: &Path| extract(&*opened.images, manifest, path, options).await.map_err(content::Error::from);
-    let (files, file) = read(&path).await?;
-    let found = &files[find(&files, &path)?];
-    let file = if found.path == path { file } else { read(&found.path).await?.1 };
-    match (file, &found.kind) {
-        (Some(file), ListedKind::File { size }) => write_stream(read_file(Arc::new(file), 0, *size).boxed()).await,
-        _ => Err(Error::new(Exit::Content, format!("{} is not the same when it is read again", path.display()))),
+        async |path: &Path| spool(&*opened.images, manifest, Some(path), options).await.map_err(content::Error::from);
+    let mut spooled = read(path).await?;
+    let mut number = find(spooled.files(), path)?;
+    if !spooled.has(number) {
+        spooled = read(&spooled.files()[number].path).await?;
+        number = find(spooled.files(), path)?;
     }
+    write_stream(spooled.contents(number)).await
 }

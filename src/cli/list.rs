@@ -86,7 +86,8 @@ fn shown(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-fn to_json(file: &Listed) -> Value {
+/// A file in JSON.
+pub(super) fn to_json(file: &Listed) -> Value {
     let mut json = json!({"path": file.path.to_string_lossy(), "mode": format!("{:04o}", file.mode)});
     match &file.kind {
         ListedKind::Directory => json["type"] = json!("directory"),

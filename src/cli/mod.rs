@@ -13,6 +13,7 @@ mod catalog;
 mod connect;
 mod copy;
 mod deliver;
+mod diff;
 mod duration;
 mod error;
 mod gc;
@@ -33,6 +34,7 @@ mod push;
 mod referrers;
 mod resolve;
 mod serve;
+mod show_diff;
 mod storage;
 mod tag;
 mod tags;
@@ -61,7 +63,8 @@ A reference is host[:port]/repository[:tag][@digest]. oci:DIR[:tag] is an OCI im
 same in a tar file; every command that takes a reference takes these, too.
 
 Exit codes:
-  0    done
+  0    done, or the same
+  1    differs
   2    usage
   3    not found
   4    not allowed
@@ -115,6 +118,7 @@ enum Command {
     Referrers(referrers::Referrers),
     Ls(list::List),
     Cat(cat::Cat),
+    Diff(diff::Diff),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
     Login(login::Login),
@@ -157,6 +161,7 @@ impl Command {
             Self::Referrers(referrers) => referrers.run(output).await,
             Self::Ls(list) => list.run(output).await,
             Self::Cat(cat) => cat.run(output).await,
+            Self::Diff(diff) => diff.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
             Self::Login(login) => login.run(output).await,
@@ -216,6 +221,9 @@ pub fn run() -> ExitCode {
 }
 
 fn report(format: Format, error: &Error) -> ExitCode {
+    if error.exit == Exit::Differs {
+        return ExitCode::from(Exit::Differs as u8);
+    }
     if format == Format::Json {
         // The exit code says it, too.
         let _ = output::write_stdout(&error.to_json().to_string());

@@ -30,21 +30,40 @@ impl LimitArgs {
     }
 }
 
+/// What of a directory goes into a bundle.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "What goes in")]
+pub(super) struct SelectionArgs {
+    /// Leave out what matches, in git's syntax, relative to the directory (can be repeated)
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Pack .git, .hg and .svn, too: they can hold tokens
+    #[arg(long)]
+    include_vcs: bool,
+    /// What becomes of symbolic links
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    symlinks: SymlinksArg,
+}
+
+impl SelectionArgs {
+    pub(super) fn selection(&self) -> Selection {
+        let symlinks = match self.symlinks {
+            SymlinksArg::Keep => Symlinks::Keep,
+            SymlinksArg::Follow => Symlinks::Follow,
+            SymlinksArg::Error => Symlinks::Error,
+        };
+        Selection { exclude: self.exclude.clone(), include_vcs: self.include_vcs, symlinks }
+    }
+}
+
 /// What goes into a bundle, and what its image says of itself.
 #[derive(Args, Debug)]
 pub(super) struct PackArgs {
     /// The directory to pack, or a single file
     pub(super) directory: PathBuf,
 
-    /// Leave out what matches, in git's syntax, relative to the directory (can be repeated)
-    #[arg(long, value_name = "PATTERN", help_heading = "What goes in")]
-    exclude: Vec<String>,
-    /// Pack .git, .hg and .svn, too: they can hold tokens
-    #[arg(long, help_heading = "What goes in")]
-    include_vcs: bool,
-    /// What becomes of symbolic links
-    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "What goes in")]
-    symlinks: SymlinksArg,
+    #[command(flatten)]
+    selection: SelectionArgs,
 
     /// Add a tag (can be repeated, or several with commas)
     #[arg(short, long = "tag", value_name = "TAG", value_delimiter = ',', help_heading = "Image")]
@@ -114,7 +133,7 @@ impl PackArgs {
 
     /// Finds, says and packs what goes in, about `subject`.
     pub(super) async fn pack(&self, subject: Option<Descriptor>, output: &Output) -> Result<Bundle, Error> {
-        let (selection, options) = (self.selection(), self.options(subject)?);
+        let (selection, options) = (self.selection.selection(), self.options(subject)?);
         if self.image_format == ImageFormatArg::Docker && !self.annotations.is_empty() {
             return Err(Error::usage("-a annotates an OCI manifest, and schema 2 has no annotations")
                 .hint("use -l for labels, or leave out --image-format docker"));
@@ -125,15 +144,6 @@ impl PackArgs {
         // would have to be cleaned up.
         std::thread::spawn(move || sender.send(pack(&directory, &selection, &options, &output)));
         receiver.await.map_err(|_| Error::new(Exit::Local, "packing stopped"))?
-    }
-
-    fn selection(&self) -> Selection {
-        let symlinks = match self.symlinks {
-            SymlinksArg::Keep => Symlinks::Keep,
-            SymlinksArg::Follow => Symlinks::Follow,
-            SymlinksArg::Error => Symlinks::Error,
-        };
-        Selection { exclude: self.exclude.clone(), include_vcs: self.include_vcs, symlinks }
     }
 
     fn options(&self, subject: Option<Descriptor>) -> Result<PackOptions, Error> {

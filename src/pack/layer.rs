@@ -136,7 +136,7 @@ fn work(tree: &Tree, queue: &Queue<'_>, sender: &Sender<(usize, Result<Packed, E
 }
 
 /// Puts the tar bytes of a member into `tar`, which is empty.
-fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn fill(tree: &Tree, plan: &Plan, is_last: bool, tar: &mut Vec<u8>) -> Result<(), Error> {
     // One byte more than the contents is read at a time, to see where a file ends.
     tar.reserve(plan.size() as usize + END_OF_ARCHIVE.len() + 1);
     for found in &tree.entries[plan.entries.clone()] {

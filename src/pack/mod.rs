@@ -5,6 +5,7 @@
 //! `bundle`'s; where they go is left to `content`. An [`Artifact`] has files as they are instead, about something else.
 
 mod artifact;
+mod digests;
 mod error;
 mod image;
 mod layer;
@@ -14,6 +15,7 @@ mod select;
 mod walk;
 
 pub use artifact::{Artifact, ArtifactFile, ArtifactOptions};
+pub use digests::MemberDigests;
 pub use error::Error;
 pub use image::{Bundle, ImageFormat, ImageOptions};
 pub use scan::{Tree, scan};

@@ -1,7 +1,8 @@
 //! Unpacking: a bundle, or any other OCI or Docker image, becomes a directory; or a list of what would be in it.
 //!
 //! [`unpack`] fills a hidden directory beside the target and renames it once everything has been verified: all or
-//! nothing. [`list`] reads the same way and writes nothing; [`unpack_part`] and [`extract`] want a part of what is there.
+//! nothing. [`list`] reads the same way and writes nothing; [`unpack_part`] makes a part, and [`spool`]
+//! keeps the contents without making files.
 //!
 //! A blob's bytes go one way: `feed` brings them, verified, to a thread of their own; `bundle` and `members`, or `layer`
 //! and `archive`, make items of them; `view` decides what is where; and `writer` makes it so. Which image to unpack, and
@@ -31,7 +32,8 @@ use std::sync::Arc;
 
 pub use error::{Error, Fault};
 pub use include::Include;
-pub use part::{extract, unpack_part};
+pub use part::unpack_part;
+pub use spool::{Spooled, spool};
 
 use self::feed::Feed;
 use self::image::{Form, Image};

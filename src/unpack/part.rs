@@ -2,8 +2,6 @@
 //! written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -16,12 +14,11 @@ use super::image::{self, Image};
 use super::include::Include;
 use super::item::{Contents, Item, Piece, Sink};
 use super::picking::{Picked, Picking, Wanted};
-use super::place::{Place, names};
-use super::spool::Spool;
+use super::place::Place;
 use super::staging::Staging;
 use super::view::{Node, Rules, View};
 use super::writer::Writer;
-use super::{Limits, Listed, UnpackOptions, Unpacked, listed, read, run, unpacked};
+use super::{Limits, UnpackOptions, Unpacked, read, run, unpacked};
 use crate::bundle::{self, Entry, Indexed, Kind as EntryKind};
 use crate::content::{self, ErrorKind, Open, OpenRange};
 use crate::manifest::RawManifest;
@@ -44,39 +41,6 @@ pub async fn unpack_part(
     match Indexed::open(source, manifest).await? {
         Some(bundle) => unpack_members(source, &bundle, target, include, options).await,
         None => unpack_picked(source, manifest, target, include, options).await,
-    }
-}
-
-/// Reads all of an image as [`list`](super::list) does, and returns what is in it, and the file at `path`, which no link
-/// is on the way to, if one is there. The file is gone with the handle.
-///
-/// # Errors
-/// Those of [`list`](super::list).
-pub async fn extract(
-    source: &dyn Open,
-    manifest: &RawManifest,
-    path: &Path,
-    options: &UnpackOptions,
-) -> Result<(Vec<Listed>, Option<File>), Error> {
-    let mut wanted = Place::top();
-    names(path.as_os_str().as_bytes())?.into_iter().for_each(|name| wanted.push(name));
-    let mut originals = BTreeSet::new();
-    loop {
-        let (image, wanted) = (image::inspect(source, manifest).await?, wanted.clone());
-        let picked = run(source, image, options, move |image, limits, feed| {
-            let mut spool = Spool::default();
-            let (nodes, picked) = pick(image, limits, feed, &mut spool, &|place, _| *place == wanted, &originals)?;
-            Ok(match picked {
-                Picked::Missing(missing) => Err(missing),
-                Picked::All(_) => {
-                    Ok((nodes.into_iter().map(|(place, node)| listed(&place, node)).collect(), spool.rewound(&wanted)?))
-                }
-            })
-        });
-        match picked.await? {
-            Ok(found) => return Ok(found),
-            Err(missing) => originals = missing,
-        }
     }
 }
 
@@ -115,7 +79,7 @@ async fn unpack_picked(
 }
 
 /// Reads all layers, and makes what is wanted in `sink`.
-fn pick(
+pub(super) fn pick(
     image: &Image,
     limits: Limits,
     feed: &mut Feed,

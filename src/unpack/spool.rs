@@ -1,30 +1,109 @@
-//! The sink that keeps the contents of files in temporary files, whatever their modes, and nothing else.
+//! Reading an image whole to keep the contents of its files: in one temporary file without a name, whatever their modes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env::temp_dir;
 use std::fs::File;
 use std::io::{self, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
 
-use super::error::Fault;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::error::{Error, Fault};
 use super::item::{Contents, Sink};
-use super::place::Place;
+use super::part::pick;
+use super::picking::Picked;
+use super::place::{Place, names};
 use super::writer::write;
+use super::{Listed, ListedKind, UnpackOptions, image, listed, run};
+use crate::content::{self, Open, read_file};
+use crate::manifest::RawManifest;
 
-/// Files without names.
-#[derive(Default)]
-pub(super) struct Spool(BTreeMap<Place, File>);
+/// What is in an image, and the contents of its files, or of one.
+#[derive(Debug)]
+pub struct Spooled {
+    files: Vec<Listed>,
+    /// Where the contents of each begin.
+    offsets: Vec<Option<u64>>,
+    file: Arc<File>,
+}
 
-impl Spool {
-    /// The file at `place`, if one is there, to be read from its front.
-    pub(super) fn rewound(mut self, place: &Place) -> Result<Option<File>, Fault> {
-        let Some(mut file) = self.0.remove(place) else { return Ok(None) };
-        file.rewind().map_err(failed)?;
-        Ok(Some(file))
+impl Spooled {
+    /// What is in the image, in order.
+    #[must_use]
+    pub fn files(&self) -> &[Listed] {
+        &self.files
+    }
+
+    /// Whether the contents of the file with this number have been kept.
+    #[must_use]
+    pub fn has(&self, number: usize) -> bool {
+        self.offsets[number].is_some()
+    }
+
+    /// The contents of the file with this number; an error, if they have not been kept.
+    #[must_use]
+    pub fn contents(&self, number: usize) -> BoxStream<'static, Result<Bytes, content::Error>> {
+        let file = &self.files[number];
+        if let (Some(start), ListedKind::File { size }) = (self.offsets[number], &file.kind) {
+            return read_file(Arc::clone(&self.file), start, *size).boxed();
+        }
+        let message = format!("the contents of {} have not been kept", file.path.display());
+        stream::once(async { Err(content::Error::not_found(message)) }).boxed()
     }
 }
 
+/// Reads all of an image as [`list`](super::list) does, and keeps the contents of the file at `only`, which no link is on
+/// the way to, or of all files.
+///
+/// # Errors
+/// Those of [`list`](super::list).
+pub async fn spool(
+    source: &dyn Open,
+    manifest: &RawManifest,
+    only: Option<&Path>,
+    options: &UnpackOptions,
+) -> Result<Spooled, Error> {
+    let only = only.map(place).transpose()?;
+    let mut originals = BTreeSet::new();
+    loop {
+        let (image, only) = (image::inspect(source, manifest).await?, only.clone());
+        let spooled = run(source, image, options, move |image, limits, feed| {
+            let file = tempfile::tempfile().map_err(failed)?;
+            let mut spool = Spool { file: cap_std::fs::File::from_std(file), offsets: BTreeMap::new() };
+            let wanted = |place: &Place, _| only.as_ref().is_none_or(|only| only == place);
+            let (nodes, picked) = pick(image, limits, feed, &mut spool, &wanted, &originals)?;
+            if let Picked::Missing(missing) = picked {
+                return Ok(Err(missing));
+            }
+            let Spool { file, offsets } = spool;
+            let offsets = nodes.keys().map(|place| offsets.get(place).copied()).collect();
+            let files = nodes.into_iter().map(|(place, node)| listed(&place, node)).collect();
+            Ok(Ok(Spooled { files, offsets, file: Arc::new(file.into_std()) }))
+        });
+        match spooled.await? {
+            Ok(spooled) => return Ok(spooled),
+            Err(missing) => originals = missing,
+        }
+    }
+}
+
+fn place(path: &Path) -> Result<Place, Fault> {
+    let mut place = Place::top();
+    names(path.as_os_str().as_bytes())?.into_iter().for_each(|name| place.push(name));
+    Ok(place)
+}
+
 fn failed(source: io::Error) -> Fault {
-    Fault::Local { what: "make a temporary file in", path: temp_dir().display().to_string(), source }
+    Fault::Local { what: "write to a temporary file in", path: temp_dir().display().to_string(), source }
+}
+
+/// The sink that appends the contents of files to one.
+struct Spool {
+    file: cap_std::fs::File,
+    offsets: BTreeMap<Place, u64>,
 }
 
 impl Sink for Spool {
@@ -33,9 +112,9 @@ impl Sink for Spool {
     }
 
     fn file(&mut self, place: &Place, _: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
-        let mut file = cap_std::fs::File::from_std(tempfile::tempfile().map_err(failed)?);
-        write(&mut file, place, contents)?;
-        self.0.insert(place.clone(), file.into_std());
+        let start = self.file.stream_position().map_err(failed)?;
+        write(&mut self.file, place, contents)?;
+        self.offsets.insert(place.clone(), start);
         Ok(())
     }
 
@@ -44,15 +123,14 @@ impl Sink for Spool {
     }
 
     fn hard_link(&mut self, place: &Place, original: &Place) -> Result<(), Fault> {
-        if let Some(file) = self.0.get(original) {
-            let file = file.try_clone().map_err(failed)?;
-            self.0.insert(place.clone(), file);
+        if let Some(&start) = self.offsets.get(original) {
+            self.offsets.insert(place.clone(), start);
         }
         Ok(())
     }
 
     fn remove(&mut self, place: &Place, _: bool) -> Result<(), Fault> {
-        self.0.remove(place);
+        self.offsets.remove(place);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bndlr::bundle::{Entry, Indexed, Kind};
+use bndlr::compare::{self, Depth, Difference, Side};
 use bndlr::content::{CopyOptions, Source, copy};
 use bndlr::pack::{Bundle, PackOptions, Selection, scan};
 use bndlr::reference::Tag;
@@ -78,7 +79,7 @@ async fn one_file_of_four_thousand_takes_a_hundredth_of_the_layer() {
     assert!(average * 100 <= layer, "{average} bytes on average, of a layer of {layer}");
 }
 
-/// Twelve files of incompressible bytes, each in a member of its own, and one that takes four.
+/// Twelve files of incompressible bytes, each in a member of its own, and one that takes five.
 fn noise(directory: &Path) {
     let mut state = 1_u64;
     let mut next = || {
@@ -86,7 +87,7 @@ fn noise(directory: &Path) {
         (state >> 56) as u8
     };
     for number in 0..12 {
-        let length = if number == 5 { 4_000_000 } else { 700_000 };
+        let length = if number == 5 { 5_000_000 } else { 700_000 };
         let bytes: Vec<u8> = (0..length).map(|_| next()).collect();
         std::fs::write(directory.join(format!("{number:02}")), bytes).unwrap();
     }
@@ -99,7 +100,7 @@ async fn members_that_follow_each_other_are_asked_for_together() {
     let bundle = pack(directory.path());
     let (_registry, meter) = behind(&bundle, |_| ()).await;
     for (paths, ranges, megabytes) in
-        [(&["01", "02"][..], 1, 2), (&["01", "03"], 2, 2), (&["05"], 2, 5), (&["00", "01", "02", "03"], 2, 3)]
+        [(&["01", "02"][..], 1, 2), (&["01", "03"], 2, 2), (&["05"], 2, 6), (&["00", "01", "02", "03"], 1, 3)]
     {
         let expected: Vec<u8> =
             paths.iter().flat_map(|path| std::fs::read(directory.path().join(path)).unwrap()).collect();
@@ -140,4 +141,38 @@ async fn a_registry_that_knows_no_ranges_sends_the_layer_once() {
     let (requests, bytes) = (meter.requests(), meter.take());
     assert_eq!(requests.len(), 2, "{requests:#?}");
     assert!(bytes < bundle.layers()[0].size + 10_000, "{bytes}");
+}
+
+#[tokio::test]
+async fn of_two_bundles_only_members_that_differ_are_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    noise(directory.path());
+    let (_first, old) = behind(&pack(directory.path()), |_| ()).await;
+    let mut changed = std::fs::read(directory.path().join("03")).unwrap();
+    changed[350_000] ^= 1;
+    std::fs::write(directory.path().join("03"), changed).unwrap();
+    let mut changed = std::fs::read(directory.path().join("05")).unwrap();
+    changed[2_000_000] ^= 1;
+    std::fs::write(directory.path().join("05"), changed).unwrap();
+    let (_second, new) = behind(&pack(directory.path()), |_| ()).await;
+    let side = async |meter: &Meter| {
+        let repository = repository(&meter.address);
+        let manifest = repository.manifest(&v1().into()).await.unwrap();
+        Side::image(Box::new(repository), &manifest, &UnpackOptions::default()).await.unwrap()
+    };
+    let local = Side::directory(directory.path(), &Selection::default()).await.unwrap();
+    let (a, b) = (side(&old).await, side(&new).await);
+    for (a, b, expected) in [(&a, &b, &["03", "05"][..]), (&a, &local, &["03", "05"]), (&b, &local, &[])] {
+        old.take();
+        new.take();
+        let mut found = Vec::new();
+        let visit = |difference: Difference| {
+            found.push(difference.new.unwrap().path.to_str().unwrap().to_owned());
+            Ok::<(), compare::Error>(())
+        };
+        assert_eq!(compare::compare(a, b, Depth::Texts, visit).await.unwrap(), !expected.is_empty());
+        assert_eq!(found, expected);
+        // One member has 03. Those of 05 are many, and say enough.
+        assert!(old.take() < 800_000 && new.take() < 800_000);
+    }
 }

@@ -6,6 +6,7 @@ mod archives;
 mod bundles;
 mod entries;
 mod layers;
+mod parts;
 mod target;
 
 use std::collections::BTreeMap;
