@@ -24,8 +24,8 @@ use crate::content::{self, ErrorKind, OpenRange, read_config};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, ImageConfig, Manifest, RawManifest, media_type};
 
-/// How many bytes of a layer are asked for at once, at most, unless one member has more.
-const MAX_RANGE: u64 = 4 * 1024 * 1024;
+/// How many bytes of a layer are asked for at once, at most: two of the largest members that nothing compresses.
+const MAX_RANGE: u64 = 9 * 256 * 1024;
 /// How many ranges are under way at once.
 const RANGES: usize = 4;
 /// How many members are decompressed at once.

@@ -1,6 +1,7 @@
 //! A layer of which parts are read: its index, and one member at a time, held against that.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
@@ -17,6 +18,14 @@ use crate::manifest::Descriptor;
 const TRAILER: usize = 8;
 /// How many bytes a member may have in the layer. What cannot be compressed grows by far less; nothing else needs more.
 const MAX_SIZE: u64 = 2 * MAX_MEMBER;
+
+/// Buffers that nobody reads any more. Each is as large as any member; fresh ones, on many threads, would be memory that
+/// the process keeps.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// How many of them are kept.
+const MAX_SPARE: usize = 8;
+/// One byte more than there may be, so that too many show.
+const CAPACITY: usize = MAX_MEMBER as usize + END_OF_ARCHIVE.len() + 1;
 
 /// Some of the contents of an entry, which may be none: as much as there is in one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +80,11 @@ impl Layer {
     pub(super) fn pieces(&self, number: usize, gzip: &[u8]) -> Result<Vec<Piece>, String> {
         let member = &self.members[number];
         let tar = inflate(gzip, member.tar_size as usize)?;
-        let found = Digest::sha256(&tar);
+        let found = Digest::sha256(&tar.0);
         if found != member.digest {
             return Err(format!("has tar bytes with digest {found}, expected {}", member.digest));
         }
-        let (plan, mut rest) = (&self.plans[number], Bytes::from(tar));
+        let (plan, mut rest) = (&self.plans[number], Bytes::from_owner(tar));
         let mut pieces = Vec::with_capacity(plan.entries.len());
         for at in plan.entries.clone() {
             let entry = &self.entries[at];
@@ -125,22 +134,47 @@ fn disagreement(plans: &[Plan], rows: &[(Entry, u64)], members: &[Member]) -> Op
     wrong.or_else(|| (plans.len() != members.len()).then(|| plans.len().min(members.len())))
 }
 
+/// The tar bytes of a member, in a buffer that is spare once nobody has any of them.
+struct Tar(Vec<u8>);
+
+impl Tar {
+    fn empty() -> Self {
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Self(spare.unwrap_or_else(|| Vec::with_capacity(CAPACITY)))
+    }
+}
+
+impl AsRef<[u8]> for Tar {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Tar {
+    fn drop(&mut self) {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MAX_SPARE {
+            self.0.clear();
+            spare.push(std::mem::take(&mut self.0));
+        }
+    }
+}
+
 /// Decompresses what has to be exactly one gzip member, with `size` tar bytes.
 ///
 /// `flate2` does it, because it says where a stream ends: libdeflate would not show what comes after that, and that is
 /// something to all who read the layer whole.
-fn inflate(gzip: &[u8], size: usize) -> Result<Vec<u8>, String> {
+fn inflate(gzip: &[u8], size: usize) -> Result<Tar, String> {
     let rest = gzip.strip_prefix(&MEMBER_HEADER).ok_or("has not the gzip header that it should have")?;
     let (deflate, trailer) = rest.split_last_chunk::<TRAILER>().ok_or("breaks off")?;
-    // One byte more than there should be, so that too many show.
-    let mut tar = Vec::with_capacity(size + 1);
+    let mut tar = Tar::empty();
     let mut inflate = Decompress::new(false);
-    match inflate.decompress_vec(deflate, &mut tar, FlushDecompress::Finish) {
-        Ok(Status::StreamEnd) if tar.len() == size && inflate.total_in() == deflate.len() as u64 => {}
+    match inflate.decompress_vec(deflate, &mut tar.0, FlushDecompress::Finish) {
+        Ok(Status::StreamEnd) if tar.0.len() == size && inflate.total_in() == deflate.len() as u64 => {}
         _ => return Err(format!("is not one gzip member of {size} bytes")),
     }
     let mut crc = Crc::new();
-    crc.update(&tar);
+    crc.update(&tar.0);
     // A member is far smaller than the 4 GiB at which gzip begins to count anew.
     let expected = u64::from(crc.sum()) | (size as u64) << 32;
     if u64::from_le_bytes(*trailer) == expected { Ok(tar) } else { Err("has a wrong checksum or length".to_owned()) }

@@ -100,7 +100,7 @@ async fn members_that_follow_each_other_are_asked_for_together() {
     let bundle = pack(directory.path());
     let (_registry, meter) = behind(&bundle, |_| ()).await;
     for (paths, ranges, megabytes) in
-        [(&["01", "02"][..], 1, 2), (&["01", "03"], 2, 2), (&["05"], 2, 6), (&["00", "01", "02", "03"], 1, 3)]
+        [(&["01", "02"][..], 1, 2), (&["01", "03"], 2, 2), (&["05"], 3, 6), (&["00", "01", "02", "03"], 2, 3)]
     {
         let expected: Vec<u8> =
             paths.iter().flat_map(|path| std::fs::read(directory.path().join(path)).unwrap()).collect();
