@@ -32,16 +32,15 @@ impl LimitArgs {
 
 /// What of a directory goes into a bundle.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "What goes in")]
 pub(super) struct SelectionArgs {
     /// Leave out what matches, in git's syntax, relative to the directory (can be repeated)
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", help_heading = "What goes in")]
     exclude: Vec<String>,
     /// Pack .git, .hg and .svn, too: they can hold tokens
-    #[arg(long)]
+    #[arg(long, help_heading = "What goes in")]
     include_vcs: bool,
     /// What becomes of symbolic links
-    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "What goes in")]
     symlinks: SymlinksArg,
 }
 
