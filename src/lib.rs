@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! text, digest, reference -> manifest -> protocol -> content -> archive -> bundle
-//!     -> {pack, unpack, layout, remote, server} -> quine -> cli
+//!     -> {pack, unpack, layout, remote, server} -> {compare, quine} -> cli
 //! ```
 //!
 //! | room | what it is for |
@@ -26,12 +26,14 @@
 //! | [`layout`] | OCI image layouts, as a directory and as a tar archive |
 //! | [`remote`] | a registry over HTTP, as a client: blobs, manifests, credentials |
 //! | [`server`] | a registry, as a server, over storage on disk, in a bucket or in memory |
+//! | [`compare`] | what differs between bundles, images and directories |
 //! | [`quine`] | this program as an image, and a registry that serves it |
 //! | [`cli`] | the commands: arguments, output, progress, exit codes |
 
 pub mod archive;
 pub mod bundle;
 pub mod cli;
+pub mod compare;
 pub mod content;
 pub mod digest;
 pub mod layout;

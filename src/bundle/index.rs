@@ -71,6 +71,12 @@ pub enum IndexError {
         /// Where the members end.
         found: u64,
     },
+    /// The members are not those that the entries make.
+    #[error("the member table is not that of the entries in the entry list, from member {0} on")]
+    Disagreement(usize),
+    /// Layers of one bundle both have something here.
+    #[error("entry {0:?} is in two layers, and is not a directory in both")]
+    Twice(String),
 }
 
 /// Where a layer's index lies, as its annotations say.

@@ -5,6 +5,8 @@ use crate::digest::Digest;
 
 /// The level at which libdeflate compresses members and sections of the index.
 pub const COMPRESSION_LEVEL: i32 = 6;
+/// The gzip header of every member that holds tar bytes: no flags, no time, system unknown.
+pub const MEMBER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// How many tar bytes a member has at most, not counting the two zero blocks at the very end.
 pub const MAX_MEMBER: u64 = 1024 * 1024;
 /// How many tar bytes a member has at least when an entry's path closes it; and the mean of what comes after that.

@@ -8,9 +8,12 @@ mod body;
 mod entry;
 mod header;
 mod index;
+mod indexed;
 mod links;
 mod member;
 mod order;
+mod part;
+mod plan;
 mod section;
 mod varint;
 
@@ -18,9 +21,11 @@ pub use body::{IndexBuilder, MAX_ENTRIES, MAX_NAMES};
 pub use entry::{Entry, EntryError, Kind, MAX_PATH};
 pub use header::read_entry;
 pub use index::{Index, IndexError, Member};
+pub use indexed::{Indexed, Piece, ReadError};
 pub use links::{Escape, Links};
-pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, Place};
+pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, MEMBER_HEADER, Place};
 pub use order::{Order, OrderError, compare_paths};
+pub use plan::{MemberPlan, members_of, plan_members};
 pub use section::{MAX_SECTION, SectionError, SectionKind};
 
 /// The two zero blocks that end a tar archive.

@@ -7,11 +7,12 @@ use serde_json::json;
 
 use super::location::Location;
 use crate::content::{self, ErrorKind};
-use crate::{pack, reference};
+use crate::{compare, pack, reference};
 
-/// How the program ends when it does not do what was asked. Exit code 1 is for commands that compare.
+/// How the program ends when it does not do what was asked, or when what it compares differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
+    Differs = 1,
     Usage = 2,
     NotFound = 3,
     Denied = 4,
@@ -26,6 +27,7 @@ impl Exit {
     /// The word for it in JSON.
     fn code(self) -> &'static str {
         match self {
+            Self::Differs => "differs",
             Self::Usage => "usage",
             Self::NotFound => "not-found",
             Self::Denied => "denied",
@@ -49,6 +51,11 @@ pub(super) struct Error {
 impl Error {
     pub(super) fn new(exit: Exit, message: impl Display) -> Self {
         Self { exit, message: message.to_string(), hint: None }
+    }
+
+    /// Not what went wrong, but what was found out, and has been said.
+    pub(super) fn differs() -> Self {
+        Self::new(Exit::Differs, "it differs")
     }
 
     pub(super) fn usage(message: impl Display) -> Self {
@@ -116,6 +123,15 @@ impl From<pack::Error> for Error {
         match error {
             pack::Error::Option(_) | pack::Error::Pattern { .. } => Self::usage(error),
             error => content::Error::from(error).into(),
+        }
+    }
+}
+
+impl From<compare::Error> for Error {
+    fn from(error: compare::Error) -> Self {
+        match error {
+            compare::Error::Image(error) => error.into(),
+            compare::Error::Directory(error) => error.into(),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Inspect {
 }
 
 /// The configuration, if it is one of an image.
-pub(super) async fn config(opened: &Opened, image: &ImageManifest) -> Result<Option<ImageConfig>, Error> {
+async fn config(opened: &Opened, image: &ImageManifest) -> Result<Option<ImageConfig>, Error> {
     if !media_type::is_image_config(&image.config.media_type) {
         return Ok(None);
     }

@@ -6,14 +6,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::connect::{Opened, RegistryArgs, open};
-use super::error::{Error, Exit};
-use super::inspect::config;
+use super::error::Error;
 use super::location::Location;
 use super::options::LimitArgs;
 use super::output::Output;
-use crate::bundle::{Entry, Index, Kind, annotation, compare_paths};
+use crate::bundle::Indexed;
 use crate::content;
-use crate::manifest::{ImageConfig, Manifest, Platform, RawManifest, media_type};
+use crate::manifest::{Platform, RawManifest};
 use crate::text::printable;
 use crate::unpack::{Limits, Listed, ListedKind, UnpackOptions, list};
 
@@ -59,43 +58,12 @@ impl List {
 
 /// What is in a bundle or an image, in order.
 async fn files(opened: &Opened, manifest: &RawManifest, limits: Limits) -> Result<Vec<Listed>, Error> {
-    if let Some(entries) = indexed(opened, manifest).await? {
-        return Ok(entries.iter().map(listed).collect());
+    if let Some(bundle) = Indexed::open(&*opened.images, manifest).await? {
+        return Ok(bundle.entries().map(Listed::from).collect());
     }
     Ok(list(&*opened.images, manifest, &UnpackOptions { limits, ..UnpackOptions::default() })
         .await
         .map_err(content::Error::from)?)
-}
-
-/// The entries that the indexes of a bundle's layers say, or nothing if it is none.
-async fn indexed(opened: &Opened, manifest: &RawManifest) -> Result<Option<Vec<Entry>>, Error> {
-    let Manifest::Image(image) = manifest.manifest() else { return Ok(None) };
-    // Schema 2 has no annotations: there, labels of the configuration stand for them.
-    let is_docker = manifest.media_type() == media_type::DOCKER_MANIFEST;
-    let config = if is_docker { config(opened, image).await? } else { None };
-    let labels = config.as_ref().and_then(ImageConfig::labels);
-    let mut entries = Vec::new();
-    for (number, layer) in image.layers.iter().enumerate() {
-        let wrong = |error| Error::new(Exit::Content, format!("layer {}: {error}", layer.digest));
-        let annotations = annotation::of_layer(manifest, number, layer, labels);
-        let Some(index) = Index::of_layer(&annotations, layer.size).map_err(wrong)? else { return Ok(None) };
-        let list = index.entries;
-        let bytes = opened.images.read_range_unverified(layer, list.offset, list.length).await?;
-        entries.extend(index.decode_entries(&bytes).map_err(wrong)?.into_iter().map(|(entry, _)| entry));
-    }
-    // A layer has the directories again that its first entry is in.
-    entries.sort_by(|a: &Entry, b| compare_paths(a.path(), b.path()));
-    entries.dedup_by(|a, b| a.path() == b.path() && a.kind() == b.kind() && *a.kind() == Kind::Directory);
-    Ok((!image.layers.is_empty()).then_some(entries))
-}
-
-fn listed(entry: &Entry) -> Listed {
-    let kind = match entry.kind() {
-        Kind::Directory => ListedKind::Directory,
-        Kind::File { size, .. } => ListedKind::File { size: *size },
-        Kind::Symlink { target } => ListedKind::Symlink { target: target.into() },
-    };
-    Listed { path: entry.path().into(), mode: entry.mode(), kind }
 }
 
 /// `-rwxr-xr-x      1234 path`, as `ls -l` has it.
@@ -118,7 +86,8 @@ fn shown(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-fn to_json(file: &Listed) -> Value {
+/// A file in JSON.
+pub(super) fn to_json(file: &Listed) -> Value {
     let mut json = json!({"path": file.path.to_string_lossy(), "mode": format!("{:04o}", file.mode)});
     match &file.kind {
         ListedKind::Directory => json["type"] = json!("directory"),

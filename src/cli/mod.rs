@@ -9,10 +9,12 @@ mod blob;
 mod boater;
 mod build;
 mod cache;
+mod cat;
 mod catalog;
 mod connect;
 mod copy;
 mod deliver;
+mod diff;
 mod duration;
 mod error;
 mod gc;
@@ -22,6 +24,7 @@ mod list;
 mod location;
 mod login;
 mod logout;
+mod lookup;
 mod manifest;
 mod network;
 mod options;
@@ -34,6 +37,7 @@ mod referrers;
 mod resolve;
 mod save;
 mod serve;
+mod show_diff;
 mod signature;
 mod storage;
 mod tag;
@@ -64,7 +68,8 @@ A reference is host[:port]/repository[:tag][@digest]. oci:DIR[:tag] is an OCI im
 same in a tar file; every command that takes a reference takes these, too.
 
 Exit codes:
-  0    done
+  0    done, or the same
+  1    differs
   2    usage
   3    not found
   4    not allowed
@@ -120,6 +125,8 @@ enum Command {
     Attach(attach::Attach),
     Referrers(referrers::Referrers),
     Ls(list::List),
+    Cat(cat::Cat),
+    Diff(diff::Diff),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
     Login(login::Login),
@@ -167,6 +174,8 @@ impl Command {
             Self::Attach(attach) => attach.run(output).await,
             Self::Referrers(referrers) => referrers.run(output).await,
             Self::Ls(list) => list.run(output).await,
+            Self::Cat(cat) => cat.run(output).await,
+            Self::Diff(diff) => diff.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
             Self::Login(login) => login.run(output).await,
@@ -229,6 +238,9 @@ pub fn run() -> ExitCode {
 }
 
 fn report(format: Format, error: &Error) -> ExitCode {
+    if error.exit == Exit::Differs {
+        return ExitCode::from(Exit::Differs as u8);
+    }
     let error = &error.without_passwords();
     if format == Format::Json {
         // The exit code says it, too.

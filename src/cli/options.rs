@@ -32,12 +32,9 @@ impl LimitArgs {
     }
 }
 
-/// What goes into a bundle, and what its image says of itself.
+/// What of a directory goes into a bundle.
 #[derive(Args, Debug)]
-pub(super) struct PackArgs {
-    /// The directory to pack, or a single file
-    pub(super) directory: PathBuf,
-
+pub(super) struct SelectionArgs {
     /// Leave out what matches, in git's syntax, relative to the directory (can be repeated)
     #[arg(long, value_name = "PATTERN", help_heading = "What goes in")]
     exclude: Vec<String>,
@@ -47,6 +44,27 @@ pub(super) struct PackArgs {
     /// What becomes of symbolic links
     #[arg(long, value_enum, default_value_t, value_name = "MODE", help_heading = "What goes in")]
     symlinks: SymlinksArg,
+}
+
+impl SelectionArgs {
+    pub(super) fn selection(&self) -> Selection {
+        let symlinks = match self.symlinks {
+            SymlinksArg::Keep => Symlinks::Keep,
+            SymlinksArg::Follow => Symlinks::Follow,
+            SymlinksArg::Error => Symlinks::Error,
+        };
+        Selection { exclude: self.exclude.clone(), include_vcs: self.include_vcs, symlinks }
+    }
+}
+
+/// What goes into a bundle, and what its image says of itself.
+#[derive(Args, Debug)]
+pub(super) struct PackArgs {
+    /// The directory to pack, or a single file
+    pub(super) directory: PathBuf,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Pack without the cache: compress everything, and keep nothing for the next time
     #[arg(long, help_heading = "What goes in")]
     no_cache: bool,
@@ -144,7 +162,7 @@ impl PackArgs {
 
     /// Finds, says and packs what goes in, about `subject`.
     pub(super) async fn pack(&self, subject: Option<Descriptor>, output: &Output) -> Result<Bundle, Error> {
-        let (selection, mut options) = (self.selection(), self.options(subject)?);
+        let (selection, mut options) = (self.selection.selection(), self.options(subject)?);
         options.cache = if self.no_cache { None } else { cache::open(output)? };
         if self.image_format == ImageFormatArg::Docker && !self.annotations.is_empty() {
             return Err(Error::usage("-a annotates an OCI manifest, and schema 2 has no annotations")
@@ -156,15 +174,6 @@ impl PackArgs {
         // would have to be cleaned up.
         std::thread::spawn(move || sender.send(pack(&directory, &selection, &options, &output)));
         receiver.await.map_err(|_| Error::new(Exit::Local, "packing stopped"))?
-    }
-
-    fn selection(&self) -> Selection {
-        let symlinks = match self.symlinks {
-            SymlinksArg::Keep => Symlinks::Keep,
-            SymlinksArg::Follow => Symlinks::Follow,
-            SymlinksArg::Error => Symlinks::Error,
-        };
-        Selection { exclude: self.exclude.clone(), include_vcs: self.include_vcs, symlinks }
     }
 
     fn options(&self, subject: Option<Descriptor>) -> Result<PackOptions, Error> {

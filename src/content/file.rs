@@ -13,6 +13,9 @@ use super::{Error, ErrorKind};
 /// How many bytes are read at once.
 const CHUNK: u64 = 256 * 1024;
 
+/// How much memory is taken for a range before any of it has been read, in bytes.
+const MAX_AT_ONCE: u64 = 4 * 1024 * 1024;
+
 /// Buffers that have been read to their end. Fresh memory of that size has to be zeroed and mapped page by page, which takes
 /// longer than reading a file that the system has in memory.
 static SPARE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
@@ -51,7 +54,13 @@ pub fn read_file(
 /// # Errors
 /// [`ErrorKind::Content`] when the file ends before them, [`ErrorKind::Local`] when it cannot be read.
 pub async fn read_file_range(file: Arc<File>, offset: u64, length: u64) -> Result<Bytes, Error> {
-    let bytes = read_file(file, offset, length).try_collect::<BytesMut>().await?.freeze();
+    // Whoever asks says how many bytes there are, and not the file: as many as are usual have room from the start.
+    let mut bytes = BytesMut::with_capacity(length.min(MAX_AT_ONCE) as usize);
+    let mut chunks = std::pin::pin!(read_file(file, offset, length));
+    while let Some(chunk) = chunks.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    let bytes = bytes.freeze();
     if bytes.len() as u64 == length {
         return Ok(bytes);
     }

@@ -159,7 +159,7 @@ impl Assembly<'_> {
         to.spool.write(gzip)?;
         to.checksums.push(checksum(gzip));
         let member = &self.plan.members[at];
-        if member.begins() {
+        if member.plan.begins() {
             for (nth, found) in self.plan.entries(member).iter().enumerate() {
                 to.index.entry(&found.entry, if nth == 0 { Place::Begins } else { Place::Continues });
             }

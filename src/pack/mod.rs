@@ -6,6 +6,7 @@
 
 mod artifact;
 mod cache;
+mod digests;
 mod error;
 mod image;
 mod layer;
@@ -18,6 +19,7 @@ mod workers;
 
 pub use artifact::{Artifact, ArtifactFile, ArtifactOptions};
 pub use cache::{Cache, CacheContents, DEFAULT_CACHE_SIZE};
+pub use digests::MemberDigests;
 pub use error::Error;
 pub use image::{Bundle, ImageFormat, ImageOptions};
 pub use layer::Reuse;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::scan::{Found, Tree};
-use crate::bundle::{Cutter, MAX_MEMBER, Place};
+use crate::bundle::{MemberPlan, plan_members};
 use crate::digest::Digest;
 
 /// The most layers that a bundle is split into.
@@ -33,29 +33,12 @@ pub(super) struct Plan<'a> {
     pub(super) members: Vec<Member>,
 }
 
-/// The tar bytes of a member: whole entries, or a range of the bytes of a single large one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A member of a layer.
 pub(super) struct Member {
-    entries: Range<usize>,
-    pub(super) bytes: Range<u64>,
+    /// Its tar bytes. The numbers of entries are those of [`Plan`].
+    pub(super) plan: MemberPlan,
     /// The number of its layer.
     pub(super) layer: usize,
-}
-
-impl Member {
-    pub(super) fn size(&self) -> u64 {
-        self.bytes.end - self.bytes.start
-    }
-
-    /// Whether an entry begins in this member.
-    pub(super) fn begins(&self) -> bool {
-        self.bytes.start == 0
-    }
-
-    /// Which step it is of the entry that it begins in the middle of.
-    pub(super) fn step(&self) -> usize {
-        (self.bytes.start / MAX_MEMBER) as usize
-    }
 }
 
 impl<'a> Plan<'a> {
@@ -68,14 +51,17 @@ impl<'a> Plan<'a> {
             let first = plan.entries.len();
             plan.entries.extend(parents(&tree.entries, start));
             plan.entries.extend(&tree.entries[start..end]);
-            plan.members.extend(cut(&plan.entries[first..], first, layer));
+            for mut member in plan_members(plan.entries[first..].iter().map(|found| &found.entry)) {
+                member.entries = member.entries.start + first..member.entries.end + first;
+                plan.members.push(Member { plan: member, layer });
+            }
         }
         plan
     }
 
     /// The entries of a member. Several have the same one if it is large.
     pub(super) fn entries(&self, member: &Member) -> &[&'a Found] {
-        &self.entries[member.entries.clone()]
+        &self.entries[member.plan.entries.clone()]
     }
 
     /// The path of the entry that a member begins with or in the middle of, as the member table has it.
@@ -104,26 +90,6 @@ impl<'a> Plan<'a> {
         };
         chunks.map(range).collect()
     }
-}
-
-/// The members of a layer of these entries, which are counted from `first` on.
-fn cut(entries: &[&Found], first: usize, layer: usize) -> Vec<Member> {
-    let mut members: Vec<Member> = Vec::new();
-    let mut cutter = Cutter::default();
-    for (at, found) in (first..).zip(entries) {
-        let size = found.entry.tar_size();
-        if let (Place::Continues, Some(last)) = (cutter.place(&found.entry), members.last_mut()) {
-            last.entries.end = at + 1;
-            last.bytes.end += size;
-        } else {
-            let step = |start| Member { entries: at..at + 1, bytes: start..size.min(start + MAX_MEMBER), layer };
-            members.extend((0..size).step_by(MAX_MEMBER as usize).map(step));
-        }
-    }
-    if members.is_empty() {
-        members.push(Member { entries: first..first, bytes: 0..0, layer });
-    }
-    members
 }
 
 /// The directories that the entry with this number is in, the outermost first.
@@ -155,9 +121,8 @@ fn starts(entries: &[Found], split: Split) -> Vec<usize> {
 /// the path of that entry says so, as members end where a path says so (`docs/format.md`): a change moves no boundary but
 /// those near it.
 fn starts_for(entries: &[Found], target: u64) -> Vec<usize> {
-    let all: Vec<&Found> = entries.iter().collect();
     let (mut starts, mut size, mut before) = (vec![0], 0_u64, 0_u64);
-    for member in cut(&all, 0, 0) {
+    for member in plan_members(entries.iter().map(|found| &found.entry)) {
         let first = member.entries.start;
         let is_small = size == 0 || size < target / 2;
         let is_large = size >= target.saturating_mul(2);

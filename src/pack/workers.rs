@@ -58,19 +58,19 @@ impl<'a> Queue<'a> {
     /// Waits for room and takes the next member, with an empty buffer for its tar bytes.
     fn take(&self) -> Option<(usize, Vec<u8>)> {
         let full = |state: &mut State| {
-            let size = self.plan.members.get(state.next).map_or(0, Member::size);
+            let size = self.plan.members.get(state.next).map_or(0, |member| member.plan.size());
             state.in_flight > 0 && state.in_flight + size > IN_FLIGHT
         };
         let mut state = self.room.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
         let at = state.next;
-        state.in_flight += self.plan.members.get(at)?.size();
+        state.in_flight += self.plan.members.get(at)?.plan.size();
         state.next += 1;
         Some((at, state.spare.pop().unwrap_or_default()))
     }
 
     /// Makes room again once a member is written, and says for how many tar bytes.
     pub(super) fn done(&self, at: usize, mut tar: Vec<u8>) -> u64 {
-        let size = self.plan.members[at].size();
+        let size = self.plan.members[at].plan.size();
         let mut state = self.state();
         state.in_flight -= size;
         if state.spare.len() < SPARE {
@@ -127,7 +127,7 @@ impl Worker {
     }
 
     fn pack(&mut self, plan: &Plan<'_>, member: &Member, bases: &[Stored], tar: Vec<u8>) -> Packed {
-        if let Some((base, digest, gzip)) = self.find(bases, plan.first_path(member), member.step(), &tar) {
+        if let Some((base, digest, gzip)) = self.find(bases, plan.first_path(member), member.plan.step(), &tar) {
             return Packed { tar, gzip, found: Some((base, digest)) };
         }
         let bound = self.compressor.gzip_compress_bound(tar.len());
@@ -165,11 +165,10 @@ pub(super) fn fill(tree: &Tree, plan: &Plan<'_>, at: usize, tar: &mut Vec<u8>) -
     let member = &plan.members[at];
     let entries = plan.entries(member);
     // One byte more than the contents is read at a time, to see where a file ends.
-    tar.reserve(member.size() as usize + END_OF_ARCHIVE.len() + 1);
+    tar.reserve(member.plan.size() as usize + END_OF_ARCHIVE.len() + 1);
     for found in entries {
         let entry = &found.entry;
-        let whole = 0..entry.tar_size();
-        let range = if entries.len() == 1 { member.bytes.clone() } else { whole };
+        let range = member.plan.bytes_of(entry);
         let head = entry.head();
         let contents = head.len() as u64..head.len() as u64 + entry.size();
         let end = tar.len() + (range.end - range.start) as usize;

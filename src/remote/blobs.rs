@@ -3,14 +3,13 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
-use futures::TryStreamExt;
+use bytes::Bytes;
 use http::{HeaderValue, header};
 use reqwest::{Method, StatusCode};
 
-use crate::content::{self, Reader};
+use crate::content::{self, read_file_range};
 use crate::manifest::Descriptor;
-use crate::protocol::{ByteRange, Endpoint, Scope};
+use crate::protocol::{Endpoint, Scope};
 
 use super::Error;
 use super::answer::Answer;
@@ -30,13 +29,16 @@ impl RemoteRepository {
     }
 
     /// A part of a blob: `length` bytes from `offset` on, at least one (RFC 9110, 14). From a registry that does not know
-    /// ranges comes the whole, of which the part is kept.
+    /// ranges comes the whole, which is kept for the next part.
     pub(super) async fn blob_range(
         &self,
         descriptor: &Descriptor,
         offset: u64,
         length: u64,
     ) -> Result<Bytes, content::Error> {
+        if let Some(whole) = self.wholes.get(descriptor).await {
+            return read_file_range(whole, offset, length).await;
+        }
         let end = offset + length;
         let range = format!("bytes={offset}-{}", end - 1);
         let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), descriptor.digest));
@@ -44,7 +46,8 @@ impl RemoteRepository {
             Call::new(Method::GET, url).with_header(header::RANGE, HeaderValue::from_str(&range).map_err(invalid)?);
         let answer = self.session.send(&call, &self.pull()).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
-            return part(self.go_on_with(answer, descriptor).await?, offset..end).await;
+            let whole = self.wholes.keep(descriptor, self.go_on_with(answer, descriptor).await?).await?;
+            return read_file_range(whole, offset, length).await;
         }
         let request = answer.request().to_owned();
         if !answer.is_part(offset..end, descriptor.size) {
@@ -84,12 +87,6 @@ impl RemoteRepository {
 
 fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> content::Error {
     content::Error::new(content::ErrorKind::Remote, error)
-}
-
-/// Reads all, which verifies it, and keeps a part, which is not empty.
-async fn part(reader: Reader, range: Range<u64>) -> Result<Bytes, content::Error> {
-    let range = ByteRange::Closed { first: range.start, last: range.end - 1 };
-    Ok(reader.only(range)?.try_collect::<BytesMut>().await?.freeze())
 }
 
 impl Answer {

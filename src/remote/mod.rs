@@ -55,6 +55,7 @@ pub mod trace;
 mod transport;
 mod uploads;
 mod wanted;
+mod wholes;
 
 pub use crate::protocol::Secret;
 pub use certificates::{ClientCertificate, certificate_folders};

@@ -16,6 +16,7 @@ use crate::protocol::Scope;
 use crate::reference::{Identifier, Repository, Tag};
 
 use super::session::Session;
+use super::wholes::Wholes;
 use super::{Error, trace};
 
 /// A repository, and the client's conversation with its registry.
@@ -25,11 +26,13 @@ pub struct RemoteRepository {
     pub(super) repository: Repository,
     /// Whose turn it is to change a list of referrers.
     pub(super) listing: Arc<tokio::sync::Mutex<()>>,
+    /// What came whole although a part was wanted.
+    pub(super) wholes: Wholes,
 }
 
 impl RemoteRepository {
     pub(super) fn new(session: Arc<Session>, repository: Repository) -> Self {
-        Self { session, repository, listing: Arc::default() }
+        Self { session, repository, listing: Arc::default(), wholes: Wholes::default() }
     }
 
     /// Which repository it is.

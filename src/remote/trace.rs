@@ -72,3 +72,9 @@ pub(super) fn pause(host: &str, length: Duration) {
 pub(super) fn again(delay: Duration) {
     tracing::debug!(target: TARGET, "* tries again in {:.1} s", delay.as_secs_f64());
 }
+
+/// `* a part was asked for, and all 9437184 bytes of sha256:… come`
+pub(super) fn whole(descriptor: &Descriptor) {
+    let Descriptor { digest, size, .. } = descriptor;
+    tracing::debug!(target: TARGET, "* a part was asked for, and all {size} bytes of {digest} come: no ranges here");
+}

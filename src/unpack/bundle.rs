@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read};
 use super::diff_id::DiffId;
 use super::error::{Fault, shown};
 use super::feed::Feed;
-use super::item::{Contents, Item, Kind, Piece};
+use super::item::{Contents, Item, Piece};
 use super::members::Members;
 use super::view::View;
 use crate::archive::{BLOCK, padding};
@@ -83,12 +83,7 @@ impl Reading<'_> {
     /// Shows the entry, whose header has been read, and reads to the end of its last block.
     fn entry(&mut self, entry: &Entry, view: &mut View<'_>) -> Result<(), Fault> {
         let path = entry.path();
-        let kind = match entry.kind() {
-            EntryKind::Directory => Kind::Directory,
-            EntryKind::File { size, .. } => Kind::File { size: *size },
-            EntryKind::Symlink { target } => Kind::Symlink { target: target.as_bytes().to_vec() },
-        };
-        let item = Item { path: path.as_bytes().to_vec(), mode: entry.mode(), kind };
+        let item = Item::from(entry);
         let is_large = entry.tar_size() > MAX_MEMBER;
         let mut contents = EntryContents { reading: self, path, left: entry.size(), taken: 0, is_large };
         view.apply(&item, &mut contents)?;

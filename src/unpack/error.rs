@@ -57,6 +57,17 @@ pub enum Error {
     /// A symbolic link of a bundle leads out of it.
     #[error(transparent)]
     Escape(#[from] Escape),
+    /// A pattern is not one.
+    #[error("{pattern:?} is no pattern: {why}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing in the image is wanted.
+    #[error("nothing in the image matches what is to be included")]
+    NothingPicked,
     /// The target is there already.
     #[error("{0:?} is there already, and is not an empty directory")]
     Occupied(PathBuf),
@@ -86,6 +97,7 @@ impl Error {
             | Self::Finish(Fault::Local { .. })
             | Self::Local { .. }
             | Self::Occupied(_) => ErrorKind::Local,
+            Self::NothingPicked => ErrorKind::NotFound,
             _ => ErrorKind::Content,
         }
     }
@@ -93,11 +105,12 @@ impl Error {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Occupied(_) => Some("choose a directory that does not exist yet, or remove what is in this one"),
+            Self::NothingPicked => Some("bndlr ls shows what is in it"),
             Self::Index(_) => Some("choose one of its images by platform or by digest"),
-            Self::Layer { fault: Fault::Collision(_), .. } => {
+            Self::Layer { fault: Fault::Collision(_), .. } | Self::Finish(Fault::Collision(_)) => {
                 Some("the file system does not tell these names apart; unpack on one that does")
             }
-            Self::Layer { fault: Fault::Limit { .. }, .. } => {
+            Self::Layer { fault: Fault::Limit { .. }, .. } | Self::Finish(Fault::Limit { .. }) => {
                 Some("allow more with --max-bytes or --max-entries, if you trust whoever made the image")
             }
             _ => None,

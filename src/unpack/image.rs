@@ -34,6 +34,11 @@ pub(super) struct Image {
 }
 
 impl Image {
+    /// How many bytes there are to read in all, without the manifest.
+    pub(super) fn size(&self) -> u64 {
+        self.layers.iter().fold(self.fetched, |sum, layer| sum + layer.descriptor.size)
+    }
+
     /// Whether this is a bundle and nothing else.
     pub(super) fn is_bundle(&self) -> bool {
         self.layers.iter().all(|layer| matches!(layer.form, Form::Bundle { .. }))

@@ -2,6 +2,7 @@
 
 use super::error::Fault;
 use super::place::Place;
+use crate::bundle::{self, Entry};
 
 /// An entry of a layer, as the archive has it: nothing in it has been checked.
 #[derive(Debug)]
@@ -12,6 +13,17 @@ pub(super) struct Item {
     pub(super) mode: u32,
     /// What it is.
     pub(super) kind: Kind,
+}
+
+impl From<&Entry> for Item {
+    fn from(entry: &Entry) -> Self {
+        let kind = match entry.kind() {
+            bundle::Kind::Directory => Kind::Directory,
+            bundle::Kind::File { size, .. } => Kind::File { size: *size },
+            bundle::Kind::Symlink { target } => Kind::Symlink { target: target.as_bytes().to_vec() },
+        };
+        Self { path: entry.path().as_bytes().to_vec(), mode: entry.mode(), kind }
+    }
 }
 
 /// What an item is.

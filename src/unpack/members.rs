@@ -9,11 +9,9 @@ use flate2::{Crc, Decompress, FlushDecompress, Status};
 use super::diff_id::DiffId;
 use super::error::Fault;
 use super::feed::Feed;
-use crate::bundle::{END_OF_ARCHIVE, MAX_MEMBER};
+use crate::bundle::{END_OF_ARCHIVE, MAX_MEMBER, MEMBER_HEADER};
 use crate::digest::{Algorithm, Digest, Hasher};
 
-/// The header of every member: no flags, no time, system unknown.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// How many tar bytes a member has at most: the last one has the end of the archive, too.
 const MAX_TAR_SIZE: u64 = MAX_MEMBER + END_OF_ARCHIVE.len() as u64;
 /// How many tar bytes are decompressed at once.
@@ -113,9 +111,9 @@ struct Inflating<'a> {
 impl Inflating<'_> {
     fn begin(&mut self) -> Result<(), Fault> {
         self.offset = self.feed.position();
-        let mut header = [0; HEADER.len()];
+        let mut header = [0; MEMBER_HEADER.len()];
         self.feed.read_exact(&mut header).map_err(|error| self.broken(error))?;
-        if header != HEADER {
+        if header != MEMBER_HEADER {
             return Err(self.fault("has not the gzip header that it should have"));
         }
         self.inflate.reset(false);

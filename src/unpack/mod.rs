@@ -1,7 +1,8 @@
 //! Unpacking: a bundle, or any other OCI or Docker image, becomes a directory; or a list of what would be in it.
 //!
 //! [`unpack`] fills a hidden directory beside the target and renames it once everything has been verified: all or
-//! nothing. [`list`] reads the same way and writes nothing.
+//! nothing. [`list`] reads the same way and writes nothing; [`unpack_part`] makes a part, and [`spool`]
+//! keeps the contents without making files.
 //!
 //! A blob's bytes go one way: `feed` brings them, verified, to a thread of their own; `bundle` and `members`, or `layer`
 //! and `archive`, make items of them; `view` decides what is where; and `writer` makes it so. Which image to unpack, and
@@ -13,10 +14,14 @@ mod diff_id;
 mod error;
 mod feed;
 mod image;
+mod include;
 mod item;
 mod layer;
 mod members;
+mod part;
+mod picking;
 mod place;
+mod spool;
 mod staging;
 mod view;
 mod writer;
@@ -29,6 +34,9 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 
 pub use error::{Error, Fault};
+pub use include::Include;
+pub use part::unpack_part;
+pub use spool::{Spooled, spool};
 
 use self::feed::Feed;
 use self::image::{Form, Image};
@@ -37,7 +45,7 @@ use self::place::{Place, names};
 use self::staging::Staging;
 use self::view::{Node, NodeKind, Rules, View};
 use self::writer::Writer;
-use crate::bundle::Links;
+use crate::bundle::{Entry, Kind, Links};
 use crate::content::{self, ErrorKind, Observer, Open};
 use crate::manifest::{Descriptor, RawManifest};
 
@@ -112,6 +120,17 @@ pub enum ListedKind {
     },
 }
 
+impl From<&Entry> for Listed {
+    fn from(entry: &Entry) -> Self {
+        let kind = match entry.kind() {
+            Kind::Directory => ListedKind::Directory,
+            Kind::File { size, .. } => ListedKind::File { size: *size },
+            Kind::Symlink { target } => ListedKind::Symlink { target: target.into() },
+        };
+        Self { path: entry.path().into(), mode: entry.mode(), kind }
+    }
+}
+
 /// Unpacks the image that `manifest` describes to `target`, which must not exist or be an empty directory; directories
 /// on the way to it are made. Layers are applied as image-spec v1.1.1, layer.md, says; modes are set exactly, set-uid,
 /// set-gid and sticky bits are dropped, files belong to whoever runs this, and their times are now.
@@ -134,17 +153,28 @@ pub async fn unpack(
         let nodes = read(image, limits, feed, &mut writer)?;
         feed.check().map_err(Error::local("finish", &target))?;
         staging.publish()?;
-        let (mut files, mut bytes) = (0, 0);
-        for node in nodes.values() {
-            if let NodeKind::File { size } = node.kind {
-                files += 1;
-                bytes += size;
-            }
-        }
-        let fetched = image.layers.iter().fold(image.fetched, |sum, layer| sum + layer.descriptor.size);
-        Ok(Unpacked { directory: target, files, bytes, bytes_fetched: fetched })
+        Ok(unpacked(target, &nodes, |_| true, image.size()))
     })
     .await
+}
+
+/// What has become of a target, in which these of the nodes are.
+fn unpacked(
+    directory: PathBuf,
+    nodes: &BTreeMap<Place, Node>,
+    is_there: impl Fn(&Place) -> bool,
+    bytes_fetched: u64,
+) -> Unpacked {
+    let (mut files, mut bytes) = (0, 0);
+    for (place, node) in nodes {
+        if let NodeKind::File { size } = node.kind
+            && is_there(place)
+        {
+            files += 1;
+            bytes += size;
+        }
+    }
+    Unpacked { directory, files, bytes, bytes_fetched }
 }
 
 /// What [`unpack`] would make, in order: depth-first, names byte by byte. Everything is read and verified as it is there.

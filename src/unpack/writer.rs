@@ -117,7 +117,7 @@ impl Sink for Writer {
 }
 
 /// Writes the contents, and leaves holes where they have some.
-fn write(file: &mut File, place: &Place, contents: &mut dyn Contents) -> Result<(), Fault> {
+pub(super) fn write(file: &mut File, place: &Place, contents: &mut dyn Contents) -> Result<(), Fault> {
     let mut hole = false;
     loop {
         match contents.next()? {

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use async_trait::async_trait;
-use bndlr::content::{Error, Open, Reader};
+use bndlr::content::{Error, Open, OpenRange, Reader};
 use bndlr::digest::Digest;
 use bndlr::manifest::{Descriptor, RawManifest, media_type};
 use bndlr::unpack::{self, Limits, Listed, UnpackOptions, Unpacked};
@@ -225,6 +225,14 @@ impl Open for Image {
         let chunks = (0..blob.len()).step_by(chunk);
         let chunks: Vec<_> = chunks.map(|at| Ok(blob.slice(at..(at + chunk).min(blob.len())))).collect();
         Ok(Reader::new(descriptor, stream::iter(chunks)))
+    }
+}
+
+#[async_trait]
+impl OpenRange for Image {
+    async fn range_within(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, Error> {
+        let blob = self.blobs.get(&descriptor.digest).ok_or_else(|| Error::not_found("no such blob"))?;
+        Ok(blob.slice(offset as usize..(offset + length) as usize))
     }
 }
 

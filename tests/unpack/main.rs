@@ -7,6 +7,7 @@ mod at_once;
 mod bundles;
 mod entries;
 mod layers;
+mod parts;
 mod target;
 
 use std::collections::BTreeMap;

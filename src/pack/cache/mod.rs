@@ -257,7 +257,7 @@ fn short(digest: &Digest) -> String {
 fn shape(plan: &Plan<'_>, layer: &Range<usize>) -> String {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     hasher.update(format!("{} {COMPRESSION_LEVEL}\n", annotation::FORMAT_VERSION).as_bytes());
-    let members = plan.members[layer.clone()].iter().filter(|member| member.begins());
+    let members = plan.members[layer.clone()].iter().filter(|member| member.plan.begins());
     let entries = members.flat_map(|member| plan.entries(member));
     for entry in entries.map(|found| &found.entry) {
         let kind = match entry.kind() {

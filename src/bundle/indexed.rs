@@ -1,0 +1,325 @@
+//! A bundle of which only what is needed is read: its indexes, and then the members that hold it.
+//!
+//! Everything is held against the manifest's digest: the sections by their digests in its annotations, each member by its
+//! digest in the member table, and what is in a member by the entry list. What other members say of the same entries, a
+//! reader of some cannot know; whoever reads the whole layer does.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+
+use super::annotation;
+use super::body::{MAX_ENTRIES, MAX_NAMES};
+use super::entry::{Entry, Kind};
+use super::index::{Index, IndexError};
+use super::links::{Escape, Links};
+use super::order::compare_paths;
+use super::part::Layer;
+pub use super::part::Piece;
+use crate::content::{self, ErrorKind, OpenRange, read_config};
+use crate::digest::Digest;
+use crate::manifest::{Descriptor, ImageConfig, Manifest, RawManifest, media_type};
+
+/// How many bytes of a layer are asked for at once, at most: two of the largest members that nothing compresses.
+const MAX_RANGE: u64 = 9 * 256 * 1024;
+/// How many ranges are under way at once.
+const RANGES: usize = 4;
+/// How many members are decompressed at once.
+const INFLATING: usize = 4;
+
+/// Why a part of a bundle is not to be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The index of a layer is wrong.
+    #[error("layer {layer}: {problem}")]
+    Index {
+        /// The layer.
+        layer: Digest,
+        /// What is wrong.
+        problem: IndexError,
+    },
+    /// A member is not what the index says.
+    #[error("layer {layer}: member {member} at byte {offset} {problem}")]
+    Member {
+        /// The layer.
+        layer: Digest,
+        /// The number of the member, counted from 0.
+        member: usize,
+        /// Where it begins in the layer.
+        offset: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A symbolic link leads out.
+    #[error(transparent)]
+    Escape(#[from] Escape),
+}
+
+impl From<ReadError> for content::Error {
+    fn from(error: ReadError) -> Self {
+        Self::new(ErrorKind::Content, error)
+    }
+}
+
+/// A bundle, as its indexes have it.
+#[derive(Debug)]
+pub struct Indexed {
+    layers: Vec<Arc<Layer>>,
+    /// All entries, in order: the layer of each, and its number there.
+    rows: Vec<(usize, usize)>,
+    /// How many bytes have been asked for.
+    fetched: AtomicU64,
+}
+
+impl Indexed {
+    /// Reads the indexes of a bundle, with one request for each layer; nothing, if not all layers have one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Content`] when an index is not what the manifest says, or not that of any bundle; and whatever
+    /// `source` fails with.
+    pub async fn open(source: &dyn OpenRange, manifest: &RawManifest) -> Result<Option<Self>, content::Error> {
+        let Some((found, fetched)) = locate(source, manifest).await? else {
+            tracing::debug!("* {} is no bundle with an index: its layers are read whole", manifest.digest());
+            return Ok(None);
+        };
+        let bundle = Self { layers: Vec::new(), rows: Vec::new(), fetched: fetched.into() };
+        let mut read =
+            stream::iter(&found).map(|(layer, index)| bundle.read_index(source, layer, index)).buffered(RANGES);
+        let (mut layers, mut room) = (Vec::new(), Room { entries: MAX_ENTRIES, names: MAX_NAMES });
+        while let Some(layer) = read.try_next().await? {
+            let digest = layer.descriptor.digest;
+            room.take(&layer).map_err(|problem| ReadError::Index { layer: digest, problem })?;
+            layers.push(Arc::new(layer));
+        }
+        drop(read);
+        let rows = in_order(&layers).map_err(|(layer, problem)| ReadError::Index { layer, problem })?;
+        let bundle = Self { layers, rows, ..bundle };
+        bundle.check_links()?;
+        Ok(Some(bundle))
+    }
+
+    async fn read_index(
+        &self,
+        source: &dyn OpenRange,
+        layer: &Descriptor,
+        index: &Index,
+    ) -> Result<Layer, content::Error> {
+        let length = index.entries.length + index.members.length;
+        let bytes = source.read_range_unverified(layer, index.entries.offset, length).await?;
+        self.fetched.fetch_add(length, Relaxed);
+        let wrong = |problem| ReadError::Index { layer: layer.digest, problem };
+        Ok(Layer::decode(layer, index, &bytes).map_err(wrong)?)
+    }
+
+    fn check_links(&self) -> Result<(), ReadError> {
+        let mut links = Links::default();
+        for entry in self.entries() {
+            if let Kind::Symlink { target } = entry.kind() {
+                links.insert(entry.path(), target);
+            }
+        }
+        Ok(links.check()?)
+    }
+
+    /// All entries, in order.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.rows.iter().map(|&(layer, at)| &self.layers[layer].entries[at])
+    }
+
+    /// How many bytes have been asked for so far, the manifest not among them.
+    #[must_use]
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Relaxed)
+    }
+
+    /// The digests of the members that the entry with this number is in. Where two bundles have the same path in members of
+    /// the same digests, they have the same there.
+    pub fn members_of(&self, entry: usize) -> impl ExactSizeIterator<Item = Digest> {
+        let (layer, at) = self.rows[entry];
+        let layer = &self.layers[layer];
+        layer.members[layer.members_of(at)].iter().map(|member| member.digest)
+    }
+
+    /// The contents of the entries with these numbers, each in one piece or, if it is large, in several that follow each
+    /// other; of what has no contents, one piece without any. They come in the order of `wanted`.
+    ///
+    /// Only members that hold them are read, those that follow each other in the layer together, some ranges at once;
+    /// each is verified before anything of it comes. `source` is what the bundle was opened with.
+    pub fn contents<'a>(
+        &'a self,
+        source: &'a dyn OpenRange,
+        wanted: &[usize],
+    ) -> impl Stream<Item = Result<Piece, content::Error>> + Send + 'a {
+        stream::iter(join(self.visits(wanted), self))
+            .map(move |range| self.fetch(source, range))
+            .buffered(RANGES)
+            .map_ok(|members| stream::iter(members.into_iter().map(Ok)))
+            .try_flatten()
+            .map_ok(Fetched::open)
+            .try_buffered(INFLATING)
+            .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
+            .try_flatten()
+    }
+
+    /// Which members to read, in order, and what is wanted of each.
+    fn visits(&self, wanted: &[usize]) -> Vec<Visit> {
+        let mut visits: Vec<Visit> = Vec::new();
+        for &number in wanted {
+            let (layer, at) = self.rows[number];
+            for member in self.layers[layer].members_of(at) {
+                match visits.last_mut() {
+                    Some(last) if (last.layer, last.member) == (layer, member) => last.entries.push((number, at)),
+                    _ => visits.push(Visit { layer, member, entries: vec![(number, at)] }),
+                }
+            }
+        }
+        visits
+    }
+
+    /// Reads members that follow each other.
+    async fn fetch(&self, source: &dyn OpenRange, visits: Vec<Visit>) -> Result<Vec<Fetched>, content::Error> {
+        let range = self.range(&visits);
+        // There is at least one, and they are all in the same layer.
+        let layer = &self.layers[visits[0].layer];
+        let length = range.end - range.start;
+        let mut bytes = source.read_range_unverified(&layer.descriptor, range.start, length).await?;
+        self.fetched.fetch_add(length, Relaxed);
+        let cut = |visit: Visit| {
+            let gzip = bytes.split_to(layer.members[visit.member].size as usize);
+            Fetched { layer: Arc::clone(layer), visit, gzip }
+        };
+        Ok(visits.into_iter().map(cut).collect())
+    }
+
+    /// Where members that follow each other lie.
+    fn range(&self, visits: &[Visit]) -> Range<u64> {
+        let place = |visit: &Visit| {
+            let (layer, member) = (&self.layers[visit.layer], visit.member);
+            layer.offsets[member]..layer.offsets[member] + layer.members[member].size
+        };
+        match (visits.first(), visits.last()) {
+            (Some(first), Some(last)) => place(first).start..place(last).end,
+            _ => 0..0,
+        }
+    }
+}
+
+/// A member that is read, and the entries that are wanted of it: the number of each in the bundle, and in the layer.
+#[derive(Debug)]
+struct Visit {
+    layer: usize,
+    member: usize,
+    entries: Vec<(usize, usize)>,
+}
+
+/// Puts visits together that can be read at once.
+fn join(visits: Vec<Visit>, bundle: &Indexed) -> Vec<Vec<Visit>> {
+    let mut ranges: Vec<Vec<Visit>> = Vec::new();
+    let mut filled = 0;
+    for visit in visits {
+        let size = bundle.layers[visit.layer].members[visit.member].size;
+        let follows = |last: &Visit| last.layer == visit.layer && last.member + 1 == visit.member;
+        match ranges.last_mut() {
+            Some(range) if filled + size <= MAX_RANGE && range.last().is_some_and(follows) => {
+                filled += size;
+                range.push(visit);
+            }
+            _ => {
+                filled = size;
+                ranges.push(vec![visit]);
+            }
+        }
+    }
+    ranges
+}
+
+/// A member's bytes, not looked at yet.
+struct Fetched {
+    layer: Arc<Layer>,
+    visit: Visit,
+    gzip: Bytes,
+}
+
+impl Fetched {
+    /// What is wanted of it, on a thread that may take its time.
+    async fn open(self) -> Result<Vec<Piece>, content::Error> {
+        let opened = tokio::task::spawn_blocking(move || self.pieces()).await;
+        Ok(opened.map_err(|error| content::Error::new(ErrorKind::Local, error))??)
+    }
+
+    fn pieces(self) -> Result<Vec<Piece>, ReadError> {
+        let Self { layer, visit: Visit { member, entries, .. }, gzip } = self;
+        let pieces = layer.pieces(member, &gzip).map_err(|problem| ReadError::Member {
+            layer: layer.descriptor.digest,
+            member,
+            offset: layer.offsets[member],
+            problem,
+        })?;
+        let first = pieces.first().map_or(0, |piece| piece.entry);
+        let wanted = |(number, at): (usize, usize)| Some(Piece { entry: number, ..pieces.get(at - first)?.clone() });
+        Ok(entries.into_iter().filter_map(wanted).collect())
+    }
+}
+
+/// How much may still come, over all layers.
+struct Room {
+    entries: u64,
+    names: u64,
+}
+
+impl Room {
+    fn take(&mut self, layer: &Layer) -> Result<(), IndexError> {
+        let names = layer.entries.iter().map(|entry| entry.path().len() as u64).sum();
+        let left = self.entries.checked_sub(layer.entries.len() as u64).zip(self.names.checked_sub(names));
+        (self.entries, self.names) = left.ok_or(IndexError::TooMany)?;
+        Ok(())
+    }
+}
+
+/// The layers of an image and where their indexes are, if all have one, and how many bytes it took to find out.
+async fn locate(
+    source: &dyn OpenRange,
+    manifest: &RawManifest,
+) -> Result<Option<(Vec<(Descriptor, Index)>, u64)>, content::Error> {
+    let Manifest::Image(image) = manifest.manifest() else { return Ok(None) };
+    // Schema 2 has no annotations: there, labels of the configuration stand for them.
+    let has_labels =
+        manifest.media_type() == media_type::DOCKER_MANIFEST && media_type::is_image_config(&image.config.media_type);
+    let config = if has_labels { Some(read_config(source, image).await?) } else { None };
+    let fetched = config.as_ref().map_or(0, |_| image.config.size);
+    let labels = config.as_ref().and_then(ImageConfig::labels);
+    let mut found = Vec::new();
+    for (number, layer) in image.layers.iter().enumerate() {
+        let annotations = annotation::of_layer(manifest, number, layer, labels);
+        let index = Index::of_layer(&annotations, layer.size);
+        let Some(index) = index.map_err(|problem| ReadError::Index { layer: layer.digest, problem })? else {
+            return Ok(None);
+        };
+        found.push((layer.clone(), index));
+    }
+    Ok((!found.is_empty()).then_some((found, fetched)))
+}
+
+/// The entries of all layers, in order. A directory that several have counts once; nothing else may be in two.
+fn in_order(layers: &[Arc<Layer>]) -> Result<Vec<(usize, usize)>, (Digest, IndexError)> {
+    let numbers = |(number, layer): (usize, &Arc<Layer>)| (0..layer.entries.len()).map(move |at| (number, at));
+    let mut rows: Vec<_> = layers.iter().enumerate().flat_map(numbers).collect();
+    if layers.len() == 1 {
+        return Ok(rows);
+    }
+    let entry = |&(layer, at): &(usize, usize)| &layers[layer].entries[at];
+    let order = |a: &(usize, usize), b: &(usize, usize)| compare_paths(entry(a).path(), entry(b).path());
+    rows.sort_by(order);
+    for pair in rows.windows(2) {
+        let [a, b] = [entry(&pair[0]), entry(&pair[1])];
+        if a.path() == b.path() && (a != b || !matches!(a.kind(), Kind::Directory)) {
+            return Err((layers[pair[1].0].descriptor.digest, IndexError::Twice(a.path().to_owned())));
+        }
+    }
+    rows.dedup_by(|a, b| order(a, b) == Ordering::Equal);
+    Ok(rows)
+}

@@ -1,0 +1,164 @@
+//! Comparing: what differs between two sides, each a bundle, any other image, or a directory.
+//!
+//! Files are told to be the same by the digests of the members that they are in: two bundles are compared without any
+//! contents, and then only what differs is read. A directory is hashed as if it were packed. What is read is held against
+//! the other side as it comes, and kept only if it is to be shown and small. How a difference looks is left to `cli`.
+
+mod contents;
+mod error;
+mod side;
+
+use std::cmp::Ordering;
+
+use futures::stream::BoxStream;
+
+pub use contents::{Contents, MAX_TEXT};
+pub use error::Error;
+pub use side::Side;
+
+use self::contents::{Collected, collect};
+use crate::bundle::Piece;
+use crate::content;
+use crate::digest::Digest;
+use crate::unpack::{Listed, ListedKind};
+
+/// How much is to be known of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// That there is one.
+    Names,
+    /// The contents of both sides, as far as they can be shown.
+    Texts,
+}
+
+/// What differs at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// What the old side has there.
+    pub old: Option<Listed>,
+    /// What the new side has there.
+    pub new: Option<Listed>,
+    /// How the contents of files differ.
+    pub contents: Contents,
+}
+
+/// A path at which something may differ: the number of what each side has there.
+struct Pair {
+    old: Option<usize>,
+    new: Option<usize>,
+    /// Whether the contents of both are the same, if that is known without reading them.
+    is_same: Option<bool>,
+    /// Whether they have to be read.
+    reads: bool,
+}
+
+/// Shows `visit` each difference, in order of paths, and returns whether there is any.
+///
+/// # Errors
+/// What a side fails with, what is wrong with its contents, and what `visit` returns.
+pub async fn compare<E: From<Error>>(
+    old: &Side,
+    new: &Side,
+    depth: Depth,
+    mut visit: impl FnMut(Difference) -> Result<(), E>,
+) -> Result<bool, E> {
+    let pairs = pairs(old, new, depth);
+    let wanted = |side: fn(&Pair) -> Option<usize>, of: &Side| -> Vec<usize> {
+        let numbers = pairs.iter().filter(|pair| pair.reads).filter_map(side);
+        numbers.filter(|&number| is_file(&of.files()[number])).collect()
+    };
+    let (wanted_old, wanted_new) = (wanted(|pair| pair.old, old), wanted(|pair| pair.new, new));
+    let (mut from_old, mut from_new) = (old.contents(&wanted_old), new.contents(&wanted_new));
+    let mut found = false;
+    for pair in &pairs {
+        let (a, b) = (pair.old.map(|at| &old.files()[at]), pair.new.map(|at| &new.files()[at]));
+        let contents = if pair.reads {
+            let read = futures::try_join!(read(a, depth, &mut from_old), read(b, depth, &mut from_new));
+            Contents::of(read.map_err(Error::from)?)
+        } else if pair.is_same == Some(false) {
+            Contents::Unread
+        } else {
+            Contents::Same
+        };
+        let (a, b) = (a.cloned(), b.cloned());
+        if contents != Contents::Same || !is_alike(a.as_ref(), b.as_ref()) {
+            found = true;
+            visit(Difference { old: a, new: b, contents })?;
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the contents of a file, if there is one, off the front of a side's contents.
+async fn read(
+    file: Option<&Listed>,
+    depth: Depth,
+    contents: &mut BoxStream<'_, Result<Piece, content::Error>>,
+) -> Result<Option<Collected>, content::Error> {
+    match file.map(|file| &file.kind) {
+        Some(ListedKind::File { size }) => Ok(Some(collect(*size, depth == Depth::Texts, contents).await?)),
+        _ => Ok(None),
+    }
+}
+
+fn is_file(file: &Listed) -> bool {
+    matches!(file.kind, ListedKind::File { .. })
+}
+
+/// Whether type, mode, and where a link points are the same.
+fn is_alike(old: Option<&Listed>, new: Option<&Listed>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => old.mode == new.mode && old.kind == new.kind,
+        _ => false,
+    }
+}
+
+/// All paths of both sides at which something may differ.
+fn pairs(old: &Side, new: &Side, depth: Depth) -> Vec<Pair> {
+    let (a, b) = (old.files(), new.files());
+    let (mut at, mut pairs) = ((0, 0), Vec::new());
+    loop {
+        let order = match (a.get(at.0), b.get(at.1)) {
+            (None, None) => return pairs,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(a), Some(b)) => a.path.cmp(&b.path),
+        };
+        let (in_old, in_new) = (order.is_le().then_some(at.0), order.is_ge().then_some(at.1));
+        at = (at.0 + usize::from(order.is_le()), at.1 + usize::from(order.is_ge()));
+        let pair = pair(old, new, (in_old, in_new), depth);
+        let is_surely_same = pair.is_same == Some(true) && is_alike(in_old.map(|at| &a[at]), in_new.map(|at| &b[at]));
+        if !is_surely_same {
+            pairs.push(pair);
+        }
+    }
+}
+
+/// Decides what has to be read of what is at one path.
+fn pair(old: &Side, new: &Side, at: (Option<usize>, Option<usize>), depth: Depth) -> Pair {
+    let sizes = [at.0.map(|at| &old.files()[at]), at.1.map(|at| &new.files()[at])].map(|file| match file?.kind {
+        ListedKind::File { size } => Some(size),
+        ListedKind::Directory | ListedKind::Symlink { .. } => None,
+    });
+    let is_same = match (sizes, at) {
+        ([None, None], _) => Some(true),
+        ([Some(a), Some(b)], (Some(in_old), Some(in_new))) if a == b => same_contents(old, in_old, new, in_new),
+        _ => Some(false),
+    };
+    let can_be_shown = sizes.into_iter().flatten().all(|size| size <= MAX_TEXT);
+    let reads = is_same.is_none() || (is_same == Some(false) && depth == Depth::Texts && can_be_shown);
+    Pair { old: at.0, new: at.1, is_same, reads }
+}
+
+/// Whether two files of the same size have the same contents, as far as the members that they are in say.
+fn same_contents(old: &Side, in_old: usize, new: &Side, in_new: usize) -> Option<bool> {
+    let (a, b): (Vec<Digest>, Vec<Digest>) = (old.members_of(in_old)?, new.members_of(in_new)?);
+    if a == b {
+        return Some(true);
+    }
+    let is_large = a.len() > 1 && a.len() == b.len();
+    let has_same_mode = old.files()[in_old].mode == new.files()[in_new].mode;
+    // A large file stands alone, and what comes before its contents is the same if its mode is.
+    let is_surely_other = is_large && (has_same_mode || a[1..] != b[1..]);
+    is_surely_other.then_some(false)
+}

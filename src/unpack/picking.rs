@@ -1,0 +1,136 @@
+//! The sink that passes on what is wanted, and the directories that it is in, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::Fault;
+use super::item::{Contents, Sink};
+use super::place::Place;
+
+/// The mode of directories that no entry speaks of.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// What decides: the place, and whether a directory is there.
+pub(super) type Wanted<'a> = &'a dyn Fn(&Place, bool) -> bool;
+
+/// Passes on what is wanted.
+///
+/// Whether a file will be wanted under another name, by a hard link, shows only when that comes. Then it is noted as
+/// missing, and all has to be read once more.
+pub(super) struct Picking<'a> {
+    sink: &'a mut dyn Sink,
+    wanted: Wanted<'a>,
+    /// What is passed on, too, until the end: hard links lead there.
+    originals: &'a BTreeSet<Place>,
+    /// The modes of all directories that there are.
+    modes: BTreeMap<Place, u32>,
+    /// Where hard links that were not passed on lead to.
+    links: BTreeMap<Place, Place>,
+    /// What has been passed on.
+    made: BTreeSet<Place>,
+    missing: BTreeSet<Place>,
+}
+
+/// What has come of it.
+pub(super) enum Picked {
+    /// All that is wanted, and where it is.
+    All(BTreeSet<Place>),
+    /// These would have been needed, too.
+    Missing(BTreeSet<Place>),
+}
+
+impl<'a> Picking<'a> {
+    pub(super) fn new(sink: &'a mut dyn Sink, wanted: Wanted<'a>, originals: &'a BTreeSet<Place>) -> Self {
+        let (modes, links) = (BTreeMap::new(), BTreeMap::new());
+        Self { sink, wanted, originals, modes, links, made: BTreeSet::new(), missing: BTreeSet::new() }
+    }
+
+    /// Removes what was passed on for the sake of something else, or of what has gone since.
+    pub(super) fn finish(self) -> Result<Picked, Fault> {
+        if !self.missing.is_empty() {
+            return Ok(Picked::Missing(self.missing));
+        }
+        let mut needed = BTreeSet::new();
+        // What is in a directory comes after it, so this begins with the deepest.
+        for place in self.made.iter().rev() {
+            let is_directory = self.modes.contains_key(place);
+            if needed.contains(place) || (self.wanted)(place, is_directory) {
+                needed.extend(place.upwards());
+            } else {
+                self.sink.remove(place, is_directory)?;
+            }
+        }
+        Ok(Picked::All(needed))
+    }
+
+    fn picks(&self, place: &Place) -> bool {
+        (self.wanted)(place, false) || self.originals.contains(place)
+    }
+
+    /// Makes a directory and those that it is in, unless they are there.
+    fn make(&mut self, place: &Place) -> Result<(), Fault> {
+        let missing: Vec<_> = place.upwards().take_while(|above| !self.made.contains(above)).collect();
+        for above in missing.into_iter().rev() {
+            self.sink.directory(&above, *self.modes.get(&above).unwrap_or(&DIRECTORY_MODE))?;
+            self.made.insert(above);
+        }
+        Ok(())
+    }
+
+    /// Notes that all has to be read again for a hard link to `original`, and what that needs in turn.
+    fn miss(&mut self, original: &Place) {
+        let mut next = Some(original);
+        while let Some(place) = next.filter(|place| self.missing.insert((*place).clone())) {
+            next = self.links.get(place);
+        }
+    }
+}
+
+impl Sink for Picking<'_> {
+    fn directory(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {
+        self.modes.insert(place.clone(), mode);
+        if (self.wanted)(place, true) { self.make(place) } else { Ok(()) }
+    }
+
+    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+        if !self.picks(place) {
+            return contents.skip();
+        }
+        self.make(&place.parent())?;
+        self.made.insert(place.clone());
+        self.sink.file(place, mode, contents)
+    }
+
+    fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
+        if !self.picks(place) {
+            return Ok(());
+        }
+        self.make(&place.parent())?;
+        self.made.insert(place.clone());
+        self.sink.symlink(place, target)
+    }
+
+    fn hard_link(&mut self, place: &Place, original: &Place) -> Result<(), Fault> {
+        if !self.picks(place) {
+            self.links.insert(place.clone(), original.clone());
+            return Ok(());
+        }
+        if !self.made.contains(original) {
+            self.miss(original);
+            return Ok(());
+        }
+        self.make(&place.parent())?;
+        self.made.insert(place.clone());
+        self.sink.hard_link(place, original)
+    }
+
+    fn remove(&mut self, place: &Place, is_directory: bool) -> Result<(), Fault> {
+        self.modes.remove(place);
+        self.links.remove(place);
+        if self.made.remove(place) { self.sink.remove(place, is_directory) } else { Ok(()) }
+    }
+
+    fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {
+        self.modes.insert(place.clone(), mode);
+        if self.made.contains(place) { self.sink.set_mode(place, mode) } else { Ok(()) }
+    }
+}
