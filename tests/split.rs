@@ -12,8 +12,10 @@ use bndlr::pack::{Bundle, ImageFormat, ImageOptions, MAX_LAYERS, PackOptions, Se
 use bndlr::unpack::{UnpackOptions, list, unpack};
 use tempfile::TempDir;
 
+mod embedded;
 mod program;
 
+use embedded::Embedded;
 use program::{Desk, noise};
 
 /// Directories of text files, 40 bytes to 16 kB each.
@@ -187,7 +189,35 @@ fn the_program_splits_and_lists_and_pulls() {
         desk.run("build copy -o oci:again:v1").ok(),
         desk.run("resolve oci:one:v1").ok().replace("oci:one@", "")
     );
+    assert!(desk.run("diff oci:one:v1 oci:several:v1").ok().is_empty());
+    assert_eq!(desk.run("cat oci:several:v1 3/4/14.yaml").ok(), desk.read("tree/3/4/14.yaml"));
+    desk.run("pull oci:several:v1 --include /3/4 -o part").ok();
+    assert_eq!(
+        desk.run("ls oci:one:v1").ok().matches("\n3/4/").count(),
+        fs::read_dir(desk.path("part/3/4")).unwrap().count()
+    );
+    assert_eq!(desk.read("part/3/4/14.yaml"), desk.read("tree/3/4/14.yaml"));
     let ran = desk.run("build tree -o oci:other:v1 --split=none");
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("expected a number of bytes"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_changed_file_a_tenth_is_uploaded_at_most() {
+    let (registry, desk) = (Embedded::in_memory().await, Desk::new());
+    fs::rename(tree(3000).keep(), desk.path("tree")).unwrap();
+    let push = format!("push tree {}/team/app:v1 --split --format json", registry.address());
+    let pushed = desk.run(&push).json();
+    let all: u64 = pushed["layers"].as_array().unwrap().iter().map(|layer| layer["size"].as_u64().unwrap()).sum();
+    let changed = [5, 700, 1400, 2100, 2990];
+    let mut uploaded = 0;
+    for number in changed {
+        let path = format!("tree/{}/{}/{number}.yaml", number % 11, number % 5);
+        desk.write(&path, &format!("# changed\n{}", desk.read(&path)));
+        uploaded += desk.run(&push).json()["bytesUploaded"].as_u64().unwrap();
+    }
+    let average = uploaded / changed.len() as u64;
+    eprintln!("layers {all}, {average} bytes uploaded after a file has changed");
+    assert!(average * 10 <= all, "{average} of {all}");
+    registry.stop().await;
 }

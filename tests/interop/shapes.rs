@@ -32,9 +32,19 @@ pub fn decompressed(decompress: impl Fn(&Path) -> String) {
     }
 }
 
-/// Pushes each shape to a registry of ours, the digest of which `check` gets with the reference and the tree: as an OCI
-/// image, or in schema 2.
+/// Pushes each shape to a registry of ours, and a bundle of several layers; `check` gets the digest, the reference and the
+/// tree: as an OCI image, or in schema 2.
 pub fn pushed(format: &str, check: impl Fn(&str, &str, &Path)) {
+    pushed_in_one_layer(format, &check);
+    let (registry, tree) = (Registry::ours(), tree::large());
+    let reference = registry.reference(&format!("shapes/split:{format}"));
+    let pushed = json(&["push", arg(tree.path()), &reference, "--image-format", format, "--split"]);
+    assert!(pushed["layers"].as_array().unwrap().len() > 3, "{pushed}");
+    check(&reference, pushed["digest"].as_str().unwrap(), tree.path());
+}
+
+/// The same, without the one that has several layers.
+pub fn pushed_in_one_layer(format: &str, check: impl Fn(&str, &str, &Path)) {
     let registry = Registry::ours();
     for (name, tree) in tree::shapes() {
         let reference = registry.reference(&format!("shapes/{name}:{format}"));

@@ -30,6 +30,18 @@ pub fn sample() -> TempDir {
     home
 }
 
+/// The sample, and deep in it files large enough that layers are cut between them.
+pub fn large() -> TempDir {
+    let home = sample();
+    let nested = home.path().join("nested/deep");
+    fs::create_dir_all(&nested).unwrap();
+    for number in 0..6 {
+        fs::write(nested.join(format!("{number}.bin")), noise(400_000 + number)).unwrap();
+    }
+    normalize(home.path());
+    home
+}
+
 /// The trees of `testdata/golden.txt`, each in a directory of its own: every shape that a bundle can have.
 pub fn shapes() -> Vec<(&'static str, TempDir)> {
     let made = golden_trees().into_iter().map(|(name, make)| {

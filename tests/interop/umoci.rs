@@ -20,8 +20,9 @@ fn umoci_unpacks_what_was_packed() {
     run(&mut command(&umoci, &["unpack", "--rootless", "--image", &image, arg(&bundle)]));
     tree::assert_same(tree.path(), &bundle.join("rootfs"));
 
-    for (name, tree) in tree::shapes() {
-        let built = Built::new(tree.path(), &[]);
+    let split = ("split", tree::large());
+    for (name, tree) in tree::shapes().into_iter().chain([split]) {
+        let built = Built::new(tree.path(), if name == "split" { &["--split"] } else { &[] });
         let (image, bundle) = (format!("{}:v1", arg(&built.layout())), built.aside("bundle"));
         run(&mut command(&umoci, &["unpack", "--rootless", "--image", &image, arg(&bundle)]));
         eprintln!("shape: {name}");
