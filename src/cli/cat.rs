@@ -9,11 +9,11 @@ use super::connect::{Opened, RegistryArgs, open};
 use super::error::Error;
 use super::location::Location;
 use super::lookup::{find, path_in_image};
-use super::options::LimitArgs;
+use super::options::ImageArgs;
 use super::output::{Format, Output, write_stream};
 use crate::bundle::Indexed;
 use crate::content;
-use crate::manifest::{Platform, RawManifest};
+use crate::manifest::RawManifest;
 use crate::unpack::{Listed, UnpackOptions, spool};
 
 /// Write one file of a bundle, or of any image, to standard output
@@ -40,11 +40,8 @@ pub(super) struct Cat {
     /// Read every layer whole, and trust nothing but its digest: nothing is written before all of it has been read
     #[arg(long)]
     full: bool,
-    /// Which image of an image index to take; otherwise the one for this machine's processor
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
     #[command(flatten)]
-    limits: LimitArgs,
+    image: ImageArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -58,10 +55,10 @@ impl Cat {
         let location = Location::parse(&self.reference)?;
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
-        let manifest = opened.image(self.platform.as_ref()).await?;
+        let manifest = opened.image(self.image.platform()).await?;
         let bundle = if self.full { None } else { Indexed::open(&*opened.images, &manifest).await? };
         let Some(bundle) = bundle else {
-            let options = UnpackOptions { limits: self.limits.limits(), ..UnpackOptions::default() };
+            let options = UnpackOptions { limits: self.image.limits(), ..UnpackOptions::default() };
             return read_whole(&opened, &manifest, &path, &options).await;
         };
         let files: Vec<Listed> = bundle.entries().map(Listed::from).collect();

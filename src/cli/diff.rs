@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 use super::connect::{Connection, RegistryArgs, open};
 use super::error::{Error, Exit};
 use super::location::Location;
-use super::options::{LimitArgs, SelectionArgs};
+use super::options::{ImageArgs, SelectionArgs};
 use super::output::{Format, Output, write_stdout};
 use super::show_diff::{Look, Shown, to_json};
 use crate::compare::{Depth, Difference, Side, compare};
-use crate::manifest::Platform;
 use crate::unpack::UnpackOptions;
 
 /// Show what differs between two of: bundles, other images, directories
@@ -43,11 +42,8 @@ pub(super) struct Diff {
     name_only: bool,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Which image of an image index to take; otherwise the one for this machine's processor
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
     #[command(flatten)]
-    limits: LimitArgs,
+    image: ImageArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -109,12 +105,12 @@ impl Diff {
         let is_not_there = |error: &Error| matches!(error.exit, Exit::NotFound | Exit::Denied | Exit::Remote);
         let opened = async {
             let opened = open(location, connection).await?;
-            let manifest = opened.image(self.platform.as_ref()).await?;
+            let manifest = opened.image(self.image.platform()).await?;
             Ok((opened, manifest))
         };
         let (opened, manifest) =
             opened.await.map_err(|error| if is_not_there(&error) { hint(error, text) } else { error })?;
-        let options = UnpackOptions { limits: self.limits.limits(), ..UnpackOptions::default() };
+        let options = UnpackOptions { limits: self.image.limits(), ..UnpackOptions::default() };
         Ok(Side::image(opened.images, &manifest, &options).await?)
     }
 

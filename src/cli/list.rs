@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::connect::{Opened, RegistryArgs, open};
 use super::error::Error;
 use super::location::Location;
-use super::options::LimitArgs;
+use super::options::ImageArgs;
 use super::output::Output;
 use crate::bundle::Indexed;
 use crate::content;
-use crate::manifest::{Platform, RawManifest};
+use crate::manifest::RawManifest;
 use crate::text::printable;
 use crate::unpack::{Limits, Listed, ListedKind, UnpackOptions, list};
 
@@ -31,11 +31,8 @@ pub(super) struct List {
     /// Show mode, size and where links point, too
     #[arg(short, long)]
     long: bool,
-    /// Which image of an image index to take; otherwise the one for this machine's processor
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
     #[command(flatten)]
-    limits: LimitArgs,
+    image: ImageArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -45,8 +42,8 @@ impl List {
         let location = Location::parse(&self.reference)?;
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
-        let manifest = opened.image(self.platform.as_ref()).await?;
-        let files = files(&opened, &manifest, self.limits.limits()).await?;
+        let manifest = opened.image(self.image.platform()).await?;
+        let files = files(&opened, &manifest, self.image.limits()).await?;
         let mut text = String::new();
         for file in &files {
             // Writing to a string does not fail.

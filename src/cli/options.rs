@@ -32,6 +32,26 @@ impl LimitArgs {
     }
 }
 
+/// Which image is read, and how much it may be.
+#[derive(Args, Debug)]
+pub(super) struct ImageArgs {
+    /// Which image of an image index to take; otherwise the one for this machine's processor
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+impl ImageArgs {
+    pub(super) fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref()
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.limits()
+    }
+}
+
 /// What of a directory goes into a bundle.
 #[derive(Args, Debug)]
 pub(super) struct SelectionArgs {

@@ -8,11 +8,10 @@ use serde_json::json;
 use super::connect::{RegistryArgs, open};
 use super::error::Error;
 use super::location::Location;
-use super::options::LimitArgs;
+use super::options::ImageArgs;
 use super::output::{Output, size};
 use super::progress::Progress;
 use crate::content;
-use crate::manifest::Platform;
 use crate::unpack::{Include, UnpackOptions, unpack, unpack_part};
 
 /// Fetch a bundle, or any image, verify it, and unpack it
@@ -38,11 +37,8 @@ pub(super) struct Pull {
     /// Unpack only what matches, in git's syntax, relative to the top: of a directory all that is in it (can be repeated)
     #[arg(long, value_name = "PATTERN")]
     include: Vec<String>,
-    /// Which image of an image index to take; otherwise the one for this machine's processor
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<Platform>,
     #[command(flatten)]
-    limits: LimitArgs,
+    image: ImageArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -55,10 +51,10 @@ impl Pull {
         let include = (!self.include.is_empty()).then(|| Include::new(patterns)).transpose().map_err(Error::usage)?;
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
-        let manifest = opened.image(self.platform.as_ref()).await?;
+        let manifest = opened.image(self.image.platform()).await?;
         output.say(format!("Pulling {location} with digest {}", manifest.digest()));
         let verb = if matches!(location, Location::Registry(_)) { "Downloading" } else { "Reading" };
-        let limits = self.limits.limits();
+        let limits = self.image.limits();
         let options = UnpackOptions { limits, observer: Arc::new(Progress::new(output, verb)) };
         let unpacked = match include {
             Some(include) => unpack_part(&*opened.images, &manifest, &directory, &include, &options).await,

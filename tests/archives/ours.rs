@@ -138,3 +138,24 @@ impl Layer {
         self.add_to(Image::new())
     }
 }
+
+/// A bundle of three members.
+pub fn rows() -> Vec<Row> {
+    let noise: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 15) as u8).collect();
+    vec![dir("a"), file("a/one", noise.clone()), file("b", noise.clone()), link("c", "b"), file("d", noise)]
+}
+
+/// What is in the layer, and then what the index speaks of, before either is written.
+pub fn bundle(change: impl FnOnce(&mut Vec<Member>, &mut Vec<Member>)) -> Image {
+    let mut layer = members(&rows());
+    let mut spoken = layer.clone();
+    change(&mut layer, &mut spoken);
+    Layer::new(&layer, index_after(&layer, &spoken)).image()
+}
+
+/// The same change to both: the index says what is there.
+pub fn honest(change: impl FnOnce(&mut Vec<Member>)) -> Image {
+    let mut layer = members(&rows());
+    change(&mut layer);
+    Layer::new(&layer, index(&layer)).image()
+}

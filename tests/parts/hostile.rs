@@ -6,29 +6,8 @@ use bndlr::digest::Digest;
 use bndlr::unpack::{Include, UnpackOptions, unpack_part};
 use futures::TryStreamExt;
 
-use crate::archives::ours::{Layer, Member, Row, compress, dir, file, index, index_after, link, members, program};
+use crate::archives::ours::{Layer, Member, Row, bundle, compress, dir, file, honest, link, program, rows};
 use crate::archives::{Image, snapshot};
-
-/// A bundle of three members.
-fn rows() -> Vec<Row> {
-    let noise: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 15) as u8).collect();
-    vec![dir("a"), file("a/one", noise.clone()), file("b", noise.clone()), link("c", "b"), file("d", noise)]
-}
-
-/// What is in the layer, and then what the index speaks of, before either is written.
-fn bundle(change: impl FnOnce(&mut Vec<Member>, &mut Vec<Member>)) -> Image {
-    let mut layer = members(&rows());
-    let mut spoken = layer.clone();
-    change(&mut layer, &mut spoken);
-    Layer::new(&layer, index_after(&layer, &spoken)).image()
-}
-
-/// The same change to both: the index says what is there.
-fn honest(change: impl FnOnce(&mut Vec<Member>)) -> Image {
-    let mut layer = members(&rows());
-    change(&mut layer);
-    Layer::new(&layer, index(&layer)).image()
-}
 
 fn annotate(key: &str, value: impl FnOnce(&str) -> String) -> Image {
     let mut layer = Layer::of(&rows());
