@@ -35,7 +35,8 @@ Examples:
   bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1
   bndlr push --self localhost:5000/bndlr:v1")]
 #[command(override_usage = "\
-bndlr push <DIRECTORY> <REFERENCE>... [OPTIONS], or bndlr push --self <REFERENCE>... [OPTIONS]")]
+bndlr push [OPTIONS] <DIRECTORY> <REFERENCE>...
+       bndlr push [OPTIONS] --self <REFERENCE>...")]
 pub(super) struct Push {
     #[command(flatten)]
     pack: PackArgs,
