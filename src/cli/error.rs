@@ -108,7 +108,9 @@ impl From<clap::Error> for Error {
         let paragraphs: Vec<_> = text.split("\n\n").map(in_one_line).collect();
         let starting = |start| paragraphs.iter().find_map(|paragraph| paragraph.strip_prefix(start));
         let tip = starting("tip: ").filter(|tip| tip.contains("similar")).map(str::to_owned);
-        let usage = starting("Usage: ").map(|usage| format!("the usage is {usage}; --help says more"));
+        // A command that can be used in several ways has a line for each.
+        let usage = starting("Usage: ").map(|usage| usage.replace(" bndlr ", ", or bndlr "));
+        let usage = usage.map(|usage| format!("the usage is {usage}; --help says more"));
         Self::usage(starting("error: ").unwrap_or(&text))
             .hint(tip.or(usage).unwrap_or_else(|| "--help shows what is expected".to_owned()))
     }
