@@ -370,7 +370,7 @@ async fn content_may_come_from_elsewhere() {
     let (traces, _guard) = Traces::collect();
     let (descriptor, _) = blob(b"hello");
     assert_eq!(read(&repository(server.address()), &descriptor).await.unwrap(), "hello");
-    assert!(traces.wire()[2].ends_with("/bucket/x?… HTTP/1.1"), "{:?}", traces.wire());
+    assert!(traces.wire()[2].ends_with("/bucket/x?X-Signature=*** HTTP/1.1"), "{:?}", traces.wire());
     assert!(!traces.text().contains("top-secret"));
 }
 
