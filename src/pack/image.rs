@@ -64,8 +64,11 @@ impl Default for ImageOptions {
 }
 
 impl ImageOptions {
-    /// Fails if something is to be said that a schema 2 manifest cannot say.
-    fn check_schema_2(&self) -> Result<(), Error> {
+    /// Fails if something is to be said that a schema 2 manifest cannot say, and it is to be one.
+    fn check(&self) -> Result<(), Error> {
+        if self.format != ImageFormat::Docker {
+            return Ok(());
+        }
         let unsayable = [
             (!self.annotations.is_empty(), "annotations: use labels, or the OCI format"),
             (self.artifact_type.is_some(), "artifact type: use the OCI format"),
@@ -89,11 +92,8 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// An image of these layers.
+    /// An image of these layers, of which `options` can be said.
     fn of(layers: Arc<[Layer]>, options: &ImageOptions) -> Result<Self, Error> {
-        if options.format == ImageFormat::Docker {
-            options.check_schema_2()?;
-        }
         let config = Bytes::from(canonical(&config(options, &layers))?);
         let manifest = manifest(options, &layers, &config)?;
         Ok(Self { manifest, config_digest: Digest::sha256(&config), config, layers })
@@ -104,6 +104,7 @@ impl Bundle {
     /// # Errors
     /// When `options` cannot be said in the manifest.
     pub fn with_image(&self, options: &ImageOptions) -> Result<Self, Error> {
+        options.check()?;
         Self::of(Arc::clone(&self.layers), options)
     }
 
@@ -140,9 +141,8 @@ impl Tree {
     /// When a file cannot be read or is not what it was when it was found, when there is no room for the layer, or when
     /// `options` cannot be said in the manifest.
     pub fn pack(&self, options: &PackOptions, progress: &dyn Fn(u64)) -> Result<Bundle, Error> {
-        if options.image.format == ImageFormat::Docker {
-            options.image.check_schema_2()?;
-        }
+        // Before anything is read.
+        options.image.check()?;
         Bundle::of(layer::write(self, options, progress)?.into(), &options.image)
     }
 }

@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver};
 #[cfg(target_os = "linux")]
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::cache::{Name, Record, Stored, checksum};
+use super::cache::{Bases, Name, Record, Stored, checksum};
 use super::plan::Plan;
 use super::scan::Tree;
 use super::workers::{Packed, Queue, Sent, StopOnDrop, work};
@@ -47,7 +47,7 @@ pub(super) fn write(tree: &Tree, options: &PackOptions, progress: &dyn Fn(u64)) 
     let cache = options.cache.as_ref();
     let bases = match cache {
         Some(cache) => cache.bases(tree, &plan, &layers),
-        None => layers.iter().map(|_| Vec::new()).collect(),
+        None => layers.iter().map(|_| Bases::default()).collect(),
     };
     let queue = Queue::new(&plan);
     let threads = options.threads.get().min(plan.members.len());
@@ -60,9 +60,8 @@ pub(super) fn write(tree: &Tree, options: &PackOptions, progress: &dyn Fn(u64)) 
         drop(sender);
         let _stop = StopOnDrop(&queue);
         let mut members = Members { receiver, early: BTreeMap::new(), queue: &queue, done: 0, progress };
-        let assemble = |(layer, bases): (Range<usize>, &Vec<Stored>)| {
-            Assembly { tree, plan: &plan, layer, bases, options }.run(&mut members)
-        };
+        let assemble =
+            |(layer, bases): (Range<usize>, &Bases)| Assembly { plan: &plan, layer, bases, options }.run(&mut members);
         layers.into_iter().zip(&bases).map(assemble).collect()
     })
 }
@@ -101,18 +100,17 @@ impl Members<'_> {
 
 /// Putting the members of a layer in order.
 struct Assembly<'a> {
-    tree: &'a Tree,
     plan: &'a Plan<'a>,
     /// The numbers of its members.
     layer: Range<usize>,
-    bases: &'a [Stored],
+    bases: &'a Bases,
     options: &'a PackOptions,
 }
 
 impl Assembly<'_> {
     /// As long as every member is that of the first base, nothing is hashed or written: if it stays so, this is that layer.
     fn run(&self, members: &mut Members<'_>) -> Result<Layer, Error> {
-        let base = self.bases.first().filter(|base| base.members.len() == self.layer.len());
+        let base = self.bases.layers.first().filter(|base| base.members.len() == self.layer.len());
         let mut writing = None;
         let mut reuse = Reuse { members: self.layer.len(), cached: 0 };
         for at in self.layer.clone() {
@@ -176,11 +174,7 @@ impl Assembly<'_> {
         let Spool { file, is_in_cache, hasher, size } = spool;
         let (digest, diff_id) = (hasher.finish(), diff_id.finish());
         if let Some(cache) = self.options.cache.as_ref().filter(|_| is_in_cache) {
-            cache.keep(
-                &file,
-                &Name::of(self.tree, self.plan, &self.layer, digest),
-                &Record { digest, size, diff_id, index, checksums },
-            );
+            cache.keep(&file, &Name::of(self.bases, digest), &Record { digest, size, diff_id, index, checksums });
         }
         Ok(Layer { file: Arc::new(file), size, digest, diff_id, index, reuse: Reuse::default() })
     }

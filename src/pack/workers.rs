@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
 use super::Error;
-use super::cache::Stored;
+use super::cache::{Bases, Stored};
 use super::plan::{Member, Plan};
 use super::scan::Tree;
 use crate::bundle::{COMPRESSION_LEVEL, END_OF_ARCHIVE, Kind};
@@ -94,11 +94,11 @@ impl Drop for StopOnDrop<'_> {
 }
 
 /// Makes members until there are no more, or until nobody takes them. There are `bases` for each layer.
-pub(super) fn work(tree: &Tree, queue: &Queue<'_>, bases: &[Vec<Stored>], sender: &Sender<Sent>) {
+pub(super) fn work(tree: &Tree, queue: &Queue<'_>, bases: &[Bases], sender: &Sender<Sent>) {
     let mut worker = Worker::new();
     while let Some((at, mut tar)) = queue.take() {
         let plan = queue.plan;
-        let bases = &bases[plan.members[at].layer];
+        let bases = &bases[plan.members[at].layer].layers;
         let packed = fill(tree, plan, at, &mut tar).map(|()| worker.pack(plan, &plan.members[at], bases, tar));
         if sender.send((at, packed)).is_err() {
             return;

@@ -102,10 +102,15 @@ impl Cache {
         Ok(removed)
     }
 
-    /// For each of the layers, the kept ones that may have some of its members: the likeliest first.
-    pub(super) fn bases(&self, tree: &Tree, plan: &Plan<'_>, layers: &[Range<usize>]) -> Vec<Vec<Stored>> {
+    /// For each of the layers, what it is found by, and what has been found.
+    pub(super) fn bases(&self, tree: &Tree, plan: &Plan<'_>, layers: &[Range<usize>]) -> Vec<Bases> {
         let kept = self.kept().unwrap_or_default();
-        layers.iter().map(|layer| bases_of(&kept, tree, plan, layer)).collect()
+        let directory = fs::canonicalize(&tree.path).unwrap_or_else(|_| tree.path.clone());
+        let bases = |layer| {
+            let (shape, place) = (shape(plan, layer), place(&directory, plan, layer));
+            Bases { layers: find(&kept, tree, plan, layer, &shape, &place), shape, place }
+        };
+        layers.iter().map(bases).collect()
     }
 
     /// A file without a name for a layer to be written to, in case it is to be kept.
@@ -175,8 +180,16 @@ impl Cache {
     }
 }
 
-fn bases_of(kept: &[Kept], tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>) -> Vec<Stored> {
-    let (shape, place) = (shape(plan, layer), place(tree, plan, layer));
+/// What the cache has for a layer: nothing, where there is no cache.
+#[derive(Default)]
+pub(super) struct Bases {
+    shape: String,
+    place: String,
+    /// Kept layers that may have some of its members, the likeliest first.
+    pub(super) layers: Vec<Stored>,
+}
+
+fn find(kept: &[Kept], tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>, shape: &str, place: &str) -> Vec<Stored> {
     let open = |kept: &Kept| Stored::open(&kept.path).inspect_err(|_| drop(remove(&kept.path))).ok();
     let alike = kept.iter().filter(|kept| kept.name.shape == shape).take(ALIKE);
     let mut bases: Vec<Stored> = alike.filter_map(open).collect();
@@ -225,9 +238,9 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// The name of the layer that these members make.
-    pub(super) fn of(tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>, digest: Digest) -> Self {
-        Self { shape: shape(plan, layer), place: place(tree, plan, layer), layer: digest.hex() }
+    /// The name of a layer that is found by what `bases` say.
+    pub(super) fn of(bases: &Bases, digest: Digest) -> Self {
+        Self { shape: bases.shape.clone(), place: bases.place.clone(), layer: digest.hex() }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -270,9 +283,8 @@ fn shape(plan: &Plan<'_>, layer: &Range<usize>) -> String {
     short(&hasher.finish())
 }
 
-fn place(tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>) -> String {
-    let directory = fs::canonicalize(&tree.path).unwrap_or_else(|_| tree.path.clone());
-    let mut place = directory.into_os_string().into_encoded_bytes();
+fn place(directory: &Path, plan: &Plan<'_>, layer: &Range<usize>) -> String {
+    let mut place = directory.as_os_str().as_encoded_bytes().to_vec();
     // Without splitting, there is one layer, whatever it begins with.
     if layer.start > 0 {
         place.push(0);
