@@ -1,9 +1,10 @@
 //! A registry over TLS: whom to believe, and what to say to the user about whom not.
 
 mod fake;
+mod program;
 mod sample;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bndlr::manifest::{RawManifest, media_type};
 use bndlr::reference::Identifier;
 use bndlr::remote::ClientOptions;
 use fake::{asked, logged_in, options, raw_answer, repository_with, server};
+use program::read_head;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -60,12 +62,8 @@ fn registry_that_says(host: &str, says: Vec<u8>) -> SocketAddr {
 /// Answers one request, if the client gets as far as to make one.
 fn answer(config: &Arc<ServerConfig>, stream: TcpStream, says: &[u8]) {
     let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream);
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return,
-        }
+    if read_head(&mut stream).is_none() {
+        return;
     }
     let _ = stream.write_all(says);
     stream.conn.send_close_notify();

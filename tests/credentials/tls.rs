@@ -1,7 +1,7 @@
 //! TLS: certificates of clients, folders such as Docker's `certs.d`, and HTTP/2.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::authority::Authority;
 use crate::fake::{options, raw_answer, repository_with};
-use crate::program::Desk;
+use crate::program::{Desk, read_head};
 use crate::serve::Serve;
 use crate::{ALICE, desk, registry, run, run_in};
 
@@ -126,14 +126,7 @@ fn host(authority: &Authority, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 
 /// Answers one request, and then closes.
 fn converse(config: &Arc<ServerConfig>, stream: TcpStream, answer: &dyn Fn(&str) -> Vec<u8>, seen: &Seen) {
     let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream);
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return,
-        }
-    }
-    let head = String::from_utf8(head).unwrap();
+    let Some(head) = read_head(&mut stream) else { return };
     seen.lock().unwrap().push((head.clone(), stream.conn.peer_certificates().is_some()));
     let _ = stream.write_all(&answer(&head));
     stream.conn.send_close_notify();

@@ -282,15 +282,20 @@ impl Wire {
     }
 }
 
-fn converse(stream: &mut TcpStream, answer: &dyn Fn(&str) -> (Vec<u8>, Then), heads: &mpsc::Sender<String>) {
+/// The head of a request, if one comes whole.
+pub fn read_head(stream: &mut impl Read) -> Option<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
-            _ => return,
+            _ => return None,
         }
     }
-    let head = String::from_utf8(head).unwrap();
+    Some(String::from_utf8(head).unwrap())
+}
+
+fn converse(stream: &mut TcpStream, answer: &dyn Fn(&str) -> (Vec<u8>, Then), heads: &mpsc::Sender<String>) {
+    let Some(head) = read_head(stream) else { return };
     let (bytes, then) = answer(head.lines().next().unwrap());
     // The program or the test may have ended.
     let _ = stream.write_all(&bytes);
