@@ -283,7 +283,8 @@ fn what_is_yaml_is_yaml() {
             continue;
         }
         let text = fs::read_to_string(Path::new(ROOT).join(&path)).unwrap();
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(documents.iter().all(|document| document["apiVersion"].is_string()), "{path}");
     }
 }

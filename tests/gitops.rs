@@ -114,7 +114,10 @@ fn a_bundle_is_what_flux_takes_all_of_it_but_links() {
         assert_eq!(unpacked_by_flux(&image.layers[0]).unwrap(), ["a.txt", "empty/", "sub/", "sub/noise", "sub/run.sh"]);
     }
     let followed = Image::build(&desk, "--symlinks follow");
-    assert_eq!(unpacked_by_flux(&followed.layers[0]).unwrap(), ["a.txt", "empty/", "link", "sub/", "sub/noise", "sub/run.sh"]);
+    assert_eq!(
+        unpacked_by_flux(&followed.layers[0]).unwrap(),
+        ["a.txt", "empty/", "link", "sub/", "sub/noise", "sub/run.sh"]
+    );
     // What docs/gitops.md says that it does not take.
     desk.write("tree/back\\slash", "");
     unpacked_by_flux(&Image::build(&desk, "").layers[0]).unwrap_err();
