@@ -15,13 +15,6 @@ const PASSWORD: &str = "docs-secret";
 
 /// Commands of other programs, which no test here runs.
 const OF_OTHERS: [&str; 7] = ["cargo ", "BNDLR_INTEROP_RESULTS=", ".ci/", "docker ", "htpasswd ", "export ", "("];
-/// What is run elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 2] = [
-    // It asks somebody at a terminal: tests/credentials.
-    ("bndlr login", "asks"),
-    // tests/s3 has a bucket.
-    ("bndlr serve --storage", ""),
-];
 /// Hosts in documents, for which the registry of this test stands in.
 const HOSTS: [&str; 4] = ["registry.example.com", "registry.example", "ghcr.io", "localhost:5000"];
 
@@ -53,18 +46,11 @@ fn blocks(document: &Path) -> Vec<Block> {
 }
 
 impl Block {
-    /// The commands of a script, each with what is said to it after two spaces and a `#`.
-    fn commands(&self) -> Vec<(String, String)> {
+    /// The commands of a script, without comments.
+    fn commands(&self) -> Vec<String> {
         let text = self.lines.join("\n").replace("\\\n", " ");
-        let split = |line: &str| match line.split_once(" #") {
-            Some((command, comment)) => (command.trim().to_owned(), comment.trim().to_owned()),
-            None => (line.trim().to_owned(), String::new()),
-        };
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(split)
-            .filter(|(command, _)| !command.is_empty())
-            .collect()
+        let bare = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
+        text.lines().filter(|line| !line.starts_with('#')).map(bare).filter(|command| !command.is_empty()).collect()
     }
 
     /// Each command of a session, and what it printed.
@@ -195,8 +181,10 @@ fn first_line(server: &mut Running) -> String {
     line.trim().to_owned()
 }
 
-fn is_run_elsewhere((command, comment): &(String, String)) -> bool {
-    ELSEWHERE.iter().any(|(begins, says)| command.starts_with(begins) && comment.contains(says))
+/// Whether what a command wants is not here, and other tests have it.
+fn is_run_elsewhere(command: &str) -> bool {
+    // Somebody at a terminal, in tests/credentials; and a bucket, in tests/s3.
+    (command.starts_with("bndlr login") && !command.contains("-u")) || command.contains("--storage s3:")
 }
 
 #[test]
@@ -206,18 +194,16 @@ fn every_command_in_the_documents_does_what_it_should() {
     for document in documents() {
         for block in blocks(&document).iter().filter(|block| block.language == "sh") {
             let commands = block.commands();
-            let ours: Vec<_> = commands
-                .iter()
-                .filter(|(command, _)| !OF_OTHERS.iter().any(|other| command.starts_with(other)))
-                .collect();
+            let ours: Vec<_> =
+                commands.iter().filter(|command| !OF_OTHERS.iter().any(|other| command.starts_with(other))).collect();
             if ours.is_empty() {
                 continue;
             }
             let scene = Scene::new();
-            for said in ours.into_iter().filter(|said| !is_run_elsewhere(said)) {
-                assert!(said.0.contains("bndlr "), "{}: {} is run by no test", document.display(), said.0);
-                eprintln!("{}: {}", document.display(), said.0);
-                scene.run(&said.0);
+            for command in ours.into_iter().filter(|command| !is_run_elsewhere(command)) {
+                assert!(command.contains("bndlr "), "{}: {} is run by no test", document.display(), command);
+                eprintln!("{}: {}", document.display(), command);
+                scene.run(command);
                 run += 1;
             }
         }
