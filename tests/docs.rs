@@ -231,6 +231,41 @@ fn what_the_readme_shows_of_a_session_is_what_comes_out() {
     assert!(shown >= 4, "{shown}");
 }
 
+/// The first session of the README as a picture of a terminal, in `docs/session.svg`.
+#[test]
+fn the_picture_shows_the_session_of_the_readme() {
+    let blocks = blocks(&Path::new(ROOT).join("README.md"));
+    let session = blocks.iter().find(|block| block.language == "console").unwrap();
+    let (drawn, path) = (draw(&session.lines), Path::new(ROOT).join("docs/session.svg"));
+    if std::env::var_os("BNDLR_DRAW").is_some() {
+        fs::write(&path, &drawn).unwrap();
+    }
+    assert!(fs::read_to_string(path).unwrap() == drawn, "BNDLR_DRAW=1 cargo test --test docs draws it anew");
+}
+
+/// Lines of a terminal: commands stand out, and what is too long ends in `…`.
+fn draw(lines: &[String]) -> String {
+    const COLUMNS: usize = 100;
+    const LINE: usize = 20;
+    const MARGIN: usize = 20;
+    let (width, height) = (COLUMNS * 8 + 2 * MARGIN, lines.len() * LINE + 2 * MARGIN);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
+         <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#1b1f24\"/>\n\
+         <g font-family=\"ui-monospace, Menlo, Consolas, monospace\" font-size=\"13\" fill=\"#9da7b3\" xml:space=\"preserve\">\n"
+    );
+    for (at, line) in lines.iter().enumerate() {
+        let mut shown: String = line.chars().take(COLUMNS).collect();
+        if shown.len() < line.len() {
+            shown = line.chars().take(COLUMNS - 1).chain(['…']).collect();
+        }
+        let shown = shown.replace('&', "&amp;").replace('<', "&lt;");
+        let stands_out = if line.starts_with("$ ") { " fill=\"#ffffff\" font-weight=\"bold\"" } else { "" };
+        svg += &format!("<text x=\"{MARGIN}\" y=\"{}\"{stands_out}>{shown}</text>\n", MARGIN + at * LINE + 14);
+    }
+    svg + "</g>\n</svg>\n"
+}
+
 fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();
