@@ -102,10 +102,10 @@ pub struct Publication<'a> {
 }
 
 /// What becomes of a tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It points to this, which is the same: it stays.
-    Stays(Digest),
+    Stays(Descriptor),
     /// It pointed to this, or was not there, and is moved.
     Moves(Option<Digest>),
     /// It points to this, which is something else, and must not be moved.
@@ -120,8 +120,8 @@ impl Publication<'_> {
     pub async fn look(&self, target: &dyn Target, tag: &Tag) -> Result<Fate, Error> {
         Ok(match target.tagged(tag).await? {
             None => Fate::Moves(None),
-            Some(found) if found.digest == self.manifest.digest() => Fate::Stays(found.digest),
-            Some(found) if self.is_alike(&found, target).await? => Fate::Stays(found.digest),
+            Some(found) if found.digest == self.manifest.digest() => Fate::Stays(found),
+            Some(found) if self.is_alike(&found, target).await? => Fate::Stays(found),
             Some(found) if self.immutable => Fate::Refused(found.digest),
             Some(found) => Fate::Moves(Some(found.digest)),
         })
@@ -137,12 +137,14 @@ impl Publication<'_> {
         let mut refusal: Option<(TagCondition, Error)> = None;
         for _ in 0..TRIES {
             let fate = self.look(target, tag).await?;
-            let Fate::Moves(found) = fate else {
+            let mut condition = match &fate {
+                Fate::Moves(found) => TagCondition::unchanged(*found),
                 // What was sent may have arrived although its answer did not.
-                let is_ours = refusal.is_some() && fate == Fate::Stays(self.manifest.digest());
-                return Ok(if is_ours { Fate::Moves(None) } else { fate });
+                Fate::Stays(found) if refusal.is_some() && found.digest == self.manifest.digest() => {
+                    return Ok(Fate::Moves(None));
+                }
+                Fate::Stays(_) | Fate::Refused(_) => return Ok(fate),
             };
-            let mut condition = TagCondition::unchanged(found);
             match refusal {
                 // It holds, so that it was not refused for it; or the target has another name for what it has.
                 Some((refused @ TagCondition::Is(_), _)) if refused == condition => condition = TagCondition::Any,
