@@ -176,7 +176,7 @@ async fn a_digest_that_was_expected_and_is_not_there_stops_a_push_before_it_begi
     let (registry, desk) = (Embedded::in_memory().await, Desk::with_tree());
     let (host, other) = (registry.address(), Digest::sha256(b"other"));
     let ran = desk.run(&format!("push tree {host}/first:v1 {host}/second@{other}"));
-    assert_failed(&ran, 7, &format!("expected {other}"), None);
+    assert_failed(&ran, 7, &format!("expected {other}"), Some("nothing was sent"));
     assert_failed(&desk.run(&format!("resolve {host}/first:v1")), 3, "404 Not Found", None);
 }
 

@@ -5,7 +5,7 @@ mod sample;
 use std::sync::{Arc, Mutex};
 
 use bndlr::content::{Copied, CopyOptions, Error, ErrorKind, Memory, Observer, Open, Outcome, Reader};
-use bndlr::content::{Source, Target, copy};
+use bndlr::content::{Source, TagCondition, Target, copy};
 use bndlr::digest::Digest;
 use bndlr::layout::{Archive, ArchiveWriter, Directory};
 use bndlr::manifest::{Descriptor, RawManifest, media_type};
@@ -73,8 +73,8 @@ impl Target for Recording {
         Ok(outcome)
     }
 
-    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error> {
-        self.memory.tag(manifest, tag).await?;
+    async fn tag_if(&self, manifest: &RawManifest, tag: &Tag, condition: TagCondition) -> Result<(), Error> {
+        self.memory.tag_if(manifest, tag, condition).await?;
         self.record(Event::Tagged(tag.clone()));
         Ok(())
     }

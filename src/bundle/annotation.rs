@@ -29,6 +29,13 @@ pub fn label(annotation: &str, layer: usize) -> String {
     format!("{annotation}.{layer}")
 }
 
+/// Whether a label of this name stands for an annotation of a layer.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
+    let follows = |annotation: &&str| name.strip_prefix(annotation).is_some_and(|rest| rest.starts_with('.'));
+    [FORMAT, ENTRIES, MEMBERS].iter().any(follows)
+}
+
 /// The annotations of the layer with this number, for every reader the same: of a schema 2 manifest, and there only,
 /// they are what the labels of the image's configuration stand for.
 #[must_use]

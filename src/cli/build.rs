@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::cache::CacheUse;
 use super::connect::{Connection, subject};
 use super::deliver::{Delivery, Destination};
 use super::error::Error;
@@ -42,7 +43,7 @@ impl Build {
         }
         let destinations = Destination::group(&locations, &self.pack.tags);
         let subject = subject(self.pack.subject()?.as_ref(), &connection).await?;
-        let bundle = self.pack.pack(subject, output).await?;
+        let bundle = self.pack.pack(subject, CacheUse::ReadAndKeep, output).await?;
         let delivery = Delivery { concurrency: 1, ..Delivery::of(&bundle, bundle.raw_manifest(), &connection) };
         delivery.to(&destinations, output).await?;
         let digest = bundle.raw_manifest().digest().to_string();

@@ -58,11 +58,25 @@ impl CacheCommand {
     }
 }
 
+/// What a command does with the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheUse {
+    /// It looks for what has been packed before.
+    Read,
+    /// And keeps what it packs itself.
+    ReadAndKeep,
+}
+
 /// The cache that the environment names, or nothing if there is to be none, or none that can be trusted.
-pub(super) fn open(output: &Output) -> Result<Option<Cache>, Error> {
+pub(super) fn open(what_for: CacheUse, output: &Output) -> Result<Option<Cache>, Error> {
     let limit = limit()?;
-    let Some(directory) = directory().filter(|_| limit > 0) else { return Ok(None) };
-    match Cache::open(&directory, limit) {
+    let is_read = what_for == CacheUse::Read;
+    // To open one that is not there makes it.
+    let Some(directory) = directory().filter(|path| limit > 0 && (!is_read || path.join("layers").exists())) else {
+        return Ok(None);
+    };
+    let cache = Cache::open(&directory, limit);
+    match cache.map(|cache| if is_read { cache.read_only() } else { cache }) {
         Ok(cache) => Ok(Some(cache)),
         Err(error) => {
             // Where there is no home to write to, nobody has asked for a cache.

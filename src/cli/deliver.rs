@@ -18,7 +18,7 @@ pub(super) struct Destination {
     location: Location,
     pub(super) tags: Vec<Tag>,
     /// Digests that the image must have.
-    expected: Vec<Digest>,
+    pub(super) expected: Vec<Digest>,
 }
 
 impl Destination {
@@ -53,12 +53,28 @@ impl Destination {
         self.location.place()
     }
 
+    /// Whether it is a file that is replaced as a whole.
+    pub(super) fn is_archive(&self) -> bool {
+        matches!(self.location, Location::Archive(..))
+    }
+
     /// The repository, if it is one.
     fn repository(&self) -> Option<&Repository> {
         match &self.location {
             Location::Registry(reference) => Some(&reference.repository),
             Location::Layout(..) | Location::Archive(..) => None,
         }
+    }
+
+    /// A repository of the same registry among these.
+    pub(super) fn sibling<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Option<&'a Repository> {
+        let registry = &self.repository()?.registry;
+        others.into_iter().filter_map(Self::repository).find(|other| other.registry == *registry)
+    }
+
+    /// The same error about what is here.
+    pub(super) fn explain(&self, error: impl Into<Error>) -> Error {
+        error.into().about(&self.location)
     }
 
     /// Where each tag is; the place alone, where there is no tag.
@@ -87,72 +103,109 @@ impl<'a> Delivery<'a> {
         Self { source, manifest, connection, concurrency: DEFAULT_CONCURRENCY, referrers: false }
     }
 
-    /// Copies the image to each destination, one after the other, and says how it goes. What a registry has got for one of
-    /// its repositories is mounted in the others.
+    /// Copies the image to each destination, one after the other, and says how it goes, until one fails. What a registry has
+    /// got for one of its repositories is mounted in the others.
     pub(super) async fn to(&self, destinations: &[Destination], output: &Output) -> Result<Vec<Copied>, Error> {
-        let digest = self.manifest.digest();
-        // Before the first, so that either all are right or nothing has been sent.
-        for &expected in destinations.iter().flat_map(|destination| &destination.expected) {
-            if expected != digest {
-                return Err(Error::new(Exit::Conflict, format!("the image has digest {digest}, expected {expected}")));
-            }
-        }
+        self.expect(destinations)?;
         let mut done = Vec::new();
         for (at, destination) in destinations.iter().enumerate() {
-            let registry = destination.repository().map(|repository| &repository.registry);
-            let mut before = destinations[..at].iter().filter_map(Destination::repository);
-            let sibling = before.find(|repository| Some(&repository.registry) == registry);
+            let sibling = destination.sibling(&destinations[..at]);
             done.push(self.to_one(destination, sibling, output).await?);
         }
         Ok(done)
     }
 
-    /// Copies the image to a destination. `sibling` is another repository of the same registry that has it.
-    async fn to_one(
+    /// Fails if the image has not the digest that it has to have somewhere: before anything is sent anywhere.
+    pub(super) fn expect(&self, destinations: &[Destination]) -> Result<(), Error> {
+        let digest = self.manifest.digest();
+        match destinations.iter().flat_map(|destination| &destination.expected).find(|expected| **expected != digest) {
+            None => Ok(()),
+            Some(expected) => {
+                Err(Error::new(Exit::Conflict, format!("the image has digest {digest}, expected {expected}")).hint(
+                    "files, modes, annotations, labels, the platform and SOURCE_DATE_EPOCH decide it; nothing was sent",
+                ))
+            }
+        }
+    }
+
+    /// Copies the image to a destination, and lets all of its tags point to it. `sibling` is another repository of the same
+    /// registry that has it.
+    pub(super) async fn to_one(
         &self,
         destination: &Destination,
         sibling: Option<&Repository>,
         output: &Output,
     ) -> Result<Copied, Error> {
-        let names = destination.names();
-        let [begins, goes_on, ended] = match destination.location {
-            Location::Registry(_) => ["Pushing to", "Uploading", "Pushed"],
-            Location::Layout(..) | Location::Archive(..) => ["Writing to", "Writing", "Wrote"],
-        };
-        output.say(format!("{begins} {}", names[0]));
-        let observer = Arc::new(Progress::new(output, goes_on));
-        let (concurrency, referrers, mount_from) = (self.concurrency, self.referrers, sibling.cloned());
-        let options = CopyOptions { concurrency, referrers, mount_from, observer };
-        let delivered = self.deliver(destination, &options).await;
-        let copied = delivered.map_err(|error| error.about(&destination.location))?;
+        let copied = self.copy_to(destination, &destination.tags, sibling, output).await?;
         if self.referrers {
             output.say(format!("{} with it", count(copied.referrers.len(), "referrer")));
         }
-        let ended = if copied.changed { ended } else { "Unchanged" };
-        for name in names {
-            output.say(format!("{ended} {name} with digest {}", self.manifest.digest()));
+        for name in destination.names() {
+            say_ended(destination, &name, self.manifest.digest(), copied.changed, output);
         }
         Ok(copied)
     }
 
-    async fn deliver(&self, destination: &Destination, options: &CopyOptions) -> Result<Copied, Error> {
-        let tags = &destination.tags;
+    /// Copies the image to a destination, where it gets these tags.
+    pub(super) async fn copy_to(
+        &self,
+        destination: &Destination,
+        tags: &[Tag],
+        sibling: Option<&Repository>,
+        output: &Output,
+    ) -> Result<Copied, Error> {
+        let [begins, goes_on] = match destination.location {
+            Location::Registry(_) => ["Pushing to", "Uploading"],
+            Location::Layout(..) | Location::Archive(..) => ["Writing to", "Writing"],
+        };
+        output.say(format!("{begins} {}", destination.names()[0]));
+        let observer = Arc::new(Progress::new(output, goes_on));
+        let (concurrency, referrers, mount_from) = (self.concurrency, self.referrers, sibling.cloned());
+        let options = CopyOptions { concurrency, referrers, mount_from, observer };
+        let copied = self.deliver(destination, tags, &options).await;
+        copied.map_err(|error| error.about(&destination.location))
+    }
+
+    async fn deliver(&self, destination: &Destination, tags: &[Tag], options: &CopyOptions) -> Result<Copied, Error> {
+        if let Location::Archive(path, _) = &destination.location {
+            let archive = ArchiveWriter::create(path).await?;
+            let copied = self.copy(&archive, tags, options).await?;
+            archive.finish().await?;
+            return Ok(copied);
+        }
+        self.copy(&*self.target(destination).await?, tags, options).await
+    }
+
+    /// Where a destination is that can be added to.
+    pub(super) async fn target(&self, destination: &Destination) -> Result<Box<dyn Target>, Error> {
         match &destination.location {
-            Location::Registry(reference) => {
-                let repository = self.connection.repository(&reference.repository)?;
-                self.copy(&repository, tags, options).await
-            }
-            Location::Layout(path, _) => self.copy(&Directory::create(path).await?, tags, options).await,
-            Location::Archive(path, _) => {
-                let archive = ArchiveWriter::create(path).await?;
-                let copied = self.copy(&archive, tags, options).await?;
-                archive.finish().await?;
-                Ok(copied)
+            Location::Registry(reference) => Ok(Box::new(self.connection.repository(&reference.repository)?)),
+            Location::Layout(path, _) => Ok(Box::new(Directory::create(path).await?)),
+            Location::Archive(..) => {
+                Err(Error::usage(format!("{} is written as a whole, and not added to", destination.place())))
             }
         }
+    }
+
+    /// The same for somebody who only looks: nothing, where nothing is yet.
+    pub(super) async fn find_target(&self, destination: &Destination) -> Result<Option<Box<dyn Target>>, Error> {
+        if let Location::Layout(path, _) = &destination.location {
+            return Ok(Directory::find(path).await?.map(|layout| Box::new(layout) as Box<dyn Target>));
+        }
+        self.target(destination).await.map(Some)
     }
 
     async fn copy(&self, target: &dyn Target, tags: &[Tag], options: &CopyOptions) -> Result<Copied, Error> {
         Ok(copy(self.source, &self.manifest.digest().into(), target, tags, options).await?)
     }
+}
+
+/// Says what has become of a tag, or of a place without one.
+pub(super) fn say_ended(destination: &Destination, name: &str, digest: Digest, changed: bool, output: &Output) {
+    let ended = match destination.location {
+        _ if !changed => "Unchanged",
+        Location::Registry(_) => "Pushed",
+        Location::Layout(..) | Location::Archive(..) => "Wrote",
+    };
+    output.say(format!("{ended} {name} with digest {digest}"));
 }

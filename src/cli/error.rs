@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::location::Location;
 use crate::content::{self, ErrorKind};
 use crate::{compare, pack, reference};
 
 /// How the program ends when it does not do what was asked, or when what it compares differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Exit {
     Differs = 1,
     Usage = 2,
@@ -46,11 +46,13 @@ pub(super) struct Error {
     pub(super) exit: Exit,
     pub(super) message: String,
     pub(super) hint: Option<String>,
+    /// What was done nevertheless, as a JSON object.
+    pub(super) done: Option<Value>,
 }
 
 impl Error {
     pub(super) fn new(exit: Exit, message: impl Display) -> Self {
-        Self { exit, message: message.to_string(), hint: None }
+        Self { exit, message: message.to_string(), hint: None, done: None }
     }
 
     /// Not what went wrong, but what was found out, and has been said.
@@ -78,12 +80,14 @@ impl Error {
     /// The same without passwords that somebody has written where none belongs.
     pub(super) fn without_passwords(&self) -> Self {
         let hint = self.hint.as_deref().map(without_passwords);
-        Self { exit: self.exit, message: without_passwords(&self.message), hint }
+        Self { exit: self.exit, message: without_passwords(&self.message), hint, done: self.done.clone() }
     }
 
     /// The error as one JSON document.
-    pub(super) fn to_json(&self) -> serde_json::Value {
-        json!({"error": {"code": self.exit.code(), "message": self.message, "hint": self.hint}})
+    pub(super) fn to_json(&self) -> Value {
+        let mut document = self.done.clone().unwrap_or_else(|| json!({}));
+        document["error"] = json!({"code": self.exit.code(), "message": self.message, "hint": self.hint});
+        document
     }
 }
 
@@ -97,7 +101,7 @@ impl From<content::Error> for Error {
             ErrorKind::Conflict => Exit::Conflict,
             ErrorKind::Local => Exit::Local,
         };
-        Self { exit, message: error.to_string(), hint: error.hint().map(str::to_owned) }
+        Self { hint: error.hint().map(str::to_owned), ..Self::new(exit, error) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::cache;
+use super::cache::{self, CacheUse};
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count, size};
@@ -181,9 +181,14 @@ impl PackArgs {
     }
 
     /// Finds, says and packs what goes in, about `subject`.
-    pub(super) async fn pack(&self, subject: Option<Descriptor>, output: &Output) -> Result<Bundle, Error> {
+    pub(super) async fn pack(
+        &self,
+        subject: Option<Descriptor>,
+        cache: CacheUse,
+        output: &Output,
+    ) -> Result<Bundle, Error> {
         let (selection, mut options) = (self.selection.selection(), self.options(subject)?);
-        options.cache = if self.no_cache { None } else { cache::open(output)? };
+        options.cache = if self.no_cache { None } else { cache::open(cache, output)? };
         if self.image_format == ImageFormatArg::Docker && !self.annotations.is_empty() {
             return Err(Error::usage("-a annotates an OCI manifest, and schema 2 has no annotations")
                 .hint("use -l for labels, or leave out --image-format docker"));

@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::cache::CacheUse;
 use super::connect::{RegistryArgs, subject};
+use super::contract::ContractArgs;
 use super::deliver::{Delivery, Destination};
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::options::PackArgs;
-use super::output::Output;
+use super::output::{Format, Output};
+use super::publish::{Published, Publishing, result, together};
 use super::quine::of_this_program;
-use crate::content::{Copied, Outcome};
+use crate::content::Outcome;
 use crate::pack::Bundle;
-use crate::reference::Tag;
 
 /// What says how a directory is packed: this program is packed always alike, so that it has one digest.
 const NOT_OF_THIS_PROGRAM: [&str; 8] =
@@ -30,6 +32,9 @@ Examples:
   bndlr push ./manifests localhost:5000/demo:v1
   bndlr push ./manifests ghcr.io/team/app:v1.2.3 -t v1,latest
   bndlr push ./manifests ghcr.io/team/app:v1 ghcr.io/customer/app:v1
+  bndlr push ./manifests ghcr.io/team/app:v1.2.3 --immutable
+  bndlr push ./manifests ghcr.io/team/app:main --if-changed -l revision=abc123
+  bndlr push ./manifests ghcr.io/team/app:main --check
   bndlr push ./policies localhost:5000/policies:v1 --exclude '*_test.rego'
   bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt
   bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1
@@ -47,8 +52,10 @@ pub(super) struct Push {
     #[arg(long = "self", conflicts_with_all = NOT_OF_THIS_PROGRAM)]
     this_program: bool,
     /// Write the digest to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
     digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    contract: ContractArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -57,31 +64,50 @@ impl Push {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         let locations = self.references()?.map(Location::parse).collect::<Result<Vec<_>, _>>()?;
         let about = self.pack.subject()?;
+        let mut destinations = Destination::group(&locations, &self.pack.tags);
+        self.contract.check_places(&destinations)?;
+        for destination in &mut destinations {
+            destination.expected.extend(self.contract.expect_digest);
+        }
         let named: Vec<_> = locations.iter().chain(&about).cloned().collect();
         let connection = self.registry.connect(&named)?;
-        let destinations = Destination::group(&locations, &self.pack.tags);
         let subject = subject(about.as_ref(), &connection).await?;
         let bundle = if self.this_program {
             of_this_program(output).await?.into_image(self.pack.format())
         } else {
-            self.pack.pack(subject, output).await?
+            let cache = if self.contract.check { CacheUse::Read } else { CacheUse::ReadAndKeep };
+            self.pack.pack(subject, cache, output).await?
         };
         let delivery = Delivery {
             concurrency: self.registry.concurrency(),
             ..Delivery::of(&bundle, bundle.raw_manifest(), &connection)
         };
-        let copies = delivery.to(&destinations, output).await?;
-        let digest = bundle.raw_manifest().digest();
-        if let Some(path) = &self.digest_file {
-            write_digest(path, &digest.to_string())?;
-        }
-        let references: Vec<_> =
-            destinations.iter().map(|destination| format!("{}@{digest}", destination.place())).collect();
-        output.result(&references.join("\n"), || to_json(&bundle, &destinations, &references, &copies))
+        let publishing = Publishing { bundle: &bundle, delivery, contract: &self.contract };
+        let published = publishing.at(&destinations, output).await?;
+        self.report(&bundle, published, output)
     }
-}
 
-impl Push {
+    /// Says what was done; fails if anything did, or would change.
+    fn report(&self, bundle: &Bundle, mut published: Vec<Published>, output: &Output) -> Result<(), Error> {
+        let document = to_json(bundle, &published, self.contract.check);
+        let (of, is_partial) = (published.len(), published.iter().any(|published| !published.tags.is_empty()));
+        let failed = published.extract_if(.., |published| published.failure.is_some());
+        let failures = failed.filter_map(|failed| Some((failed.place, failed.failure?))).collect();
+        let references = published.iter().map(Published::reference).collect::<Vec<_>>().join("\n");
+        if let Some(error) = together(failures, of) {
+            if output.format == Format::Text {
+                output.result(&references, || Value::Null)?;
+            }
+            return Err(Error { done: (is_partial || of > 1).then_some(document), ..error });
+        }
+        if let (Some(path), Some(first)) = (&self.digest_file, published.first()) {
+            write_digest(path, &first.image.digest.to_string())?;
+        }
+        output.result(&references, || document)?;
+        let would_change = self.contract.check && published.iter().any(|published| published.changed);
+        if would_change { Err(Error::differs()) } else { Ok(()) }
+    }
+
     /// The references. The first argument is one, too, where it is not a directory.
     fn references(&self) -> Result<impl Iterator<Item = &str>, Error> {
         let first = &self.pack.directory;
@@ -97,12 +123,12 @@ pub(super) fn write_digest(path: &PathBuf, digest: &str) -> Result<(), Error> {
 }
 
 /// The result in JSON. What was uploaded is counted over all repositories; what was uploaded to one and mounted in others
-/// was uploaded.
-fn to_json(bundle: &Bundle, destinations: &[Destination], references: &[String], copies: &[Copied]) -> Value {
-    let manifest = bundle.raw_manifest();
+/// was uploaded. A check has the same document, as it would be.
+fn to_json(bundle: &Bundle, published: &[Published], check: bool) -> Value {
+    let all_blobs = || published.iter().flat_map(|published| &published.blobs);
     let outcome = |digest| {
-        let outcomes = copies.iter().flat_map(|copied| &copied.blobs);
-        let of_blob: Vec<_> = outcomes.filter(|(blob, _)| blob.digest == digest).map(|(_, outcome)| *outcome).collect();
+        let of_blob: Vec<_> =
+            all_blobs().filter(|(blob, _)| blob.digest == digest).map(|(_, outcome)| *outcome).collect();
         let most = [Outcome::Uploaded, Outcome::Mounted].into_iter().find(|outcome| of_blob.contains(outcome));
         most.unwrap_or(Outcome::Exists).to_string()
     };
@@ -111,21 +137,28 @@ fn to_json(bundle: &Bundle, destinations: &[Destination], references: &[String],
         .iter()
         .map(|layer| json!({"digest": layer.digest, "size": layer.size, "result": outcome(layer.digest)}))
         .collect();
-    let mut tags: Vec<&Tag> = Vec::new();
-    for tag in destinations.iter().flat_map(|destination| &destination.tags) {
-        if !tags.contains(&tag) {
-            tags.push(tag);
+    let mut tags: Vec<&str> = Vec::new();
+    for (tag, _) in published.iter().flat_map(|published| &published.tags) {
+        if !tags.contains(&tag.as_str()) {
+            tags.push(tag.as_str());
         }
     }
+    let done: Vec<_> = published.iter().filter(|published| published.failure.is_none()).collect();
+    let references: Vec<_> = done.iter().map(|published| published.reference()).collect();
+    let packed = bundle.raw_manifest().descriptor();
+    let image = done.first().map_or(&packed, |published| &published.image);
+    let uploaded = all_blobs().filter(|(_, outcome)| *outcome == Outcome::Uploaded);
     json!({
         "reference": references.first(),
         "references": references,
-        "digest": manifest.digest(),
-        "mediaType": manifest.media_type(),
-        "size": manifest.bytes().len(),
-        "result": if copies.iter().any(|copied| copied.changed) { "pushed" } else { "unchanged" },
-        "tags": tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(),
+        "digest": image.digest,
+        "mediaType": image.media_type,
+        "size": image.size,
+        "result": result(published.iter().any(|published| published.changed)),
+        "check": check,
+        "tags": tags,
         "layers": layers,
-        "bytesUploaded": copies.iter().map(Copied::bytes_uploaded).sum::<u64>(),
+        "bytesUploaded": uploaded.map(|(blob, _)| blob.size).sum::<u64>(),
+        "destinations": published.iter().map(Published::to_json).collect::<Vec<_>>(),
     })
 }

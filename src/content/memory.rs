@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Error, Open, OpenRange, Outcome, Reader, Source, Target, check_range};
+use super::{Error, Open, OpenRange, Outcome, Reader, Source, TagCondition, Target, check_range};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, RawManifest};
 use crate::reference::{Identifier, Tag};
@@ -108,9 +108,11 @@ impl Target for Memory {
         Ok(Outcome::Uploaded)
     }
 
-    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error> {
+    async fn tag_if(&self, manifest: &RawManifest, tag: &Tag, condition: TagCondition) -> Result<(), Error> {
         self.insert_manifest(manifest.digest(), manifest);
-        self.state().tags.insert(tag.clone(), manifest.digest());
+        let mut state = self.state();
+        condition.check(tag, state.tags.get(tag).copied())?;
+        state.tags.insert(tag.clone(), manifest.digest());
         Ok(())
     }
 }

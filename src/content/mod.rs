@@ -9,6 +9,7 @@ mod each;
 mod error;
 mod file;
 mod memory;
+mod publish;
 mod reader;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ pub use error::{Error, ErrorKind};
 pub(crate) use file::{is_in_memory, read_at_hand};
 pub use file::{read_file, read_file_range};
 pub use memory::Memory;
+pub use publish::{Alike, Fate, Publication, TagCondition, Unmet};
 pub use reader::Reader;
 
 use crate::digest::{Digest, Mismatch};
@@ -114,8 +116,26 @@ pub trait Target: Source {
     /// manifest is stored under its digest. Returns what was done.
     async fn push(&self, descriptor: &Descriptor, from: &dyn Open) -> Result<Outcome, Error>;
 
+    /// What `tag` points to, for somebody who is about to move it: a manifest of whatever kind, or nothing.
+    async fn tagged(&self, tag: &Tag) -> Result<Option<Descriptor>, Error> {
+        match self.resolve(&Identifier::Tag(tag.clone())).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Stores `manifest`, if it is not there, and lets `tag` point to it.
-    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error>;
+    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), Error> {
+        self.tag_if(manifest, tag, TagCondition::Any).await
+    }
+
+    /// The same, if `condition` holds at the moment when the tag is moved: nobody comes between. Of registries, some do not
+    /// know conditions, and move the tag whatever it points to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when it does not hold. The tag is then as it was.
+    async fn tag_if(&self, manifest: &RawManifest, tag: &Tag, condition: TagCondition) -> Result<(), Error>;
 }
 
 /// The manifest that `descriptor` names, read whole: never more than [`MAX_MANIFEST_SIZE`].

@@ -15,7 +15,7 @@ use super::file::{blocking, open_regular, read_small, sync_directory, temporary,
 use super::index::{Index, MARKER_CONTENT, MAX_INDEX_SIZE, MAX_MARKER_SIZE, check_marker};
 use super::referrers::Referrers;
 use super::{BLOBS, INDEX, MARKER, blob_path, resolve};
-use crate::content::{self, Open, OpenRange, Outcome, Reader, Source, Target};
+use crate::content::{self, Open, OpenRange, Outcome, Reader, Source, TagCondition, Target};
 use crate::content::{read_file, read_file_range, read_manifest};
 use crate::digest::{Algorithm, Digest};
 use crate::manifest::{Descriptor, MAX_MANIFEST_SIZE, RawManifest, media_type};
@@ -46,6 +46,29 @@ struct Files {
     durable: bool,
 }
 
+/// A tag that a manifest gets, if a condition holds.
+#[derive(Debug)]
+struct Tagging {
+    tag: Tag,
+    condition: TagCondition,
+}
+
+impl Tagging {
+    /// Lets the tag point to `manifest` in `index`, which nobody else changes meanwhile.
+    fn make(&self, index: &mut Index, manifest: &Descriptor) -> Result<(), Error> {
+        let Self { tag, condition } = self;
+        if *condition != TagCondition::Any {
+            let found = index.find_tag(tag)?.map(|listed| listed.digest);
+            let layout = || index.layout().to_owned();
+            condition.check(tag, found).map_err(|unmet| Error::Unmet { layout: layout(), unmet })?;
+        }
+        if !index.tagged(tag).is_ok_and(|listed| listed == *manifest) {
+            index.tag(manifest, tag);
+        }
+        Ok(())
+    }
+}
+
 impl Directory {
     /// The layout that is in the directory `path`.
     ///
@@ -64,6 +87,15 @@ impl Directory {
     pub async fn create(path: impl Into<PathBuf>) -> Result<Self, content::Error> {
         let path = path.into();
         Ok(Self::of(blocking(move || Files::create(Files { name: path.clone(), path, durable: true })).await?))
+    }
+
+    /// The layout that is in the directory `path`; nothing, if that is empty or not there. Nothing is written.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub async fn find(path: impl Into<PathBuf>) -> Result<Option<Self>, content::Error> {
+        let path = path.into();
+        Ok(blocking(move || Files::find(path)).await?.map(Self::of))
     }
 
     /// A new layout that nobody needs after a crash. Errors call it `name`.
@@ -107,7 +139,7 @@ impl Directory {
     }
 
     /// Stores `manifest` under `digest`, and lists it.
-    async fn list(&self, manifest: RawManifest, digest: Digest, tag: Option<Tag>) -> Result<(), Error> {
+    async fn list(&self, manifest: RawManifest, digest: Digest, tag: Option<Tagging>) -> Result<(), Error> {
         self.blocking(move |files| files.list(&manifest, digest, tag.as_ref())).await?;
         // An image index that has named it all along may lead to it now, without index.json being another.
         self.referrers.forget().await;
@@ -197,8 +229,9 @@ impl Target for Directory {
         Ok(Outcome::Uploaded)
     }
 
-    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), content::Error> {
-        Ok(self.list(manifest.clone(), manifest.digest(), Some(tag.clone())).await?)
+    async fn tag_if(&self, manifest: &RawManifest, tag: &Tag, condition: TagCondition) -> Result<(), content::Error> {
+        let tagging = Tagging { tag: tag.clone(), condition };
+        Ok(self.list(manifest.clone(), manifest.digest(), Some(tagging)).await?)
     }
 }
 
@@ -211,6 +244,13 @@ impl Files {
         let files = Self { name: path.clone(), path, durable: true };
         files.check()?;
         Ok(files)
+    }
+
+    fn find(path: PathBuf) -> Result<Option<Self>, Error> {
+        if path.join(MARKER).exists() || path.is_file() {
+            return Self::at(path).map(Some);
+        }
+        Self { name: path.clone(), path, durable: true }.check_unoccupied().map(|()| None)
     }
 
     /// Makes a layout of an empty directory. `oci-layout` is written last, and no file of somebody who does the same is
@@ -308,8 +348,8 @@ impl Files {
         if self.has_blob(descriptor)? { Ok(None) } else { temporary(&self.path).map(Some) }
     }
 
-    /// Stores `manifest` under `digest`, and lists it.
-    fn list(&self, manifest: &RawManifest, digest: Digest, tag: Option<&Tag>) -> Result<(), Error> {
+    /// Stores `manifest` under `digest`, and lists it: with a tag, if the condition holds for that.
+    fn list(&self, manifest: &RawManifest, digest: Digest, tagging: Option<&Tagging>) -> Result<(), Error> {
         let descriptor = Descriptor { digest, ..manifest.descriptor() };
         if !self.has_blob(&descriptor)? {
             let file = self.write_temporary(manifest.bytes())?;
@@ -318,9 +358,8 @@ impl Files {
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let before = index.to_bytes()?;
-        match tag {
-            Some(tag) if index.tagged(tag).is_ok_and(|listed| listed == descriptor) => {}
-            Some(tag) => index.tag(&descriptor, tag),
+        match tagging {
+            Some(tagging) => tagging.make(&mut index, &descriptor)?,
             None if self.leads_to(&index, digest) => {}
             None => index.add(&descriptor),
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::index::MAX_INDEX_SIZE;
 use super::scan::{MAX_ENTRIES, MAX_EXTENSION_SIZE};
-use crate::content::{self, ErrorKind};
+use crate::content::{self, ErrorKind, Unmet};
 use crate::digest::Digest;
 use crate::reference::Tag;
 
@@ -39,6 +39,8 @@ pub(super) enum Error {
     SchemaVersion(PathBuf),
     #[error("index.json of {} gives tag {tag} to several manifests: {digests}", layout.display())]
     AmbiguousTag { layout: PathBuf, tag: Tag, digests: String },
+    #[error("{}: {unmet}", layout.display())]
+    Unmet { layout: PathBuf, unmet: Unmet },
     #[error("{digest} has {found} bytes in {}, expected {expected}", layout.display())]
     BlobSize { layout: PathBuf, digest: Digest, expected: u64, found: u64 },
 
@@ -93,6 +95,7 @@ impl Error {
             | Self::NoBlob { .. }
             | Self::Empty(_)
             | Self::Several { .. } => ErrorKind::NotFound,
+            Self::Unmet { .. } => ErrorKind::Conflict,
             _ => ErrorKind::Content,
         }
     }

@@ -103,6 +103,12 @@ impl Index {
 
     /// The manifest that `tag` points to.
     pub(super) fn tagged(&self, tag: &Tag) -> Result<Descriptor, Error> {
+        let no_tag = || Error::NoTag { layout: self.layout.clone(), tag: tag.clone(), tags: self.tags() };
+        self.find_tag(tag)?.ok_or_else(no_tag)
+    }
+
+    /// The manifest that `tag` points to, if there is such a tag.
+    pub(super) fn find_tag(&self, tag: &Tag) -> Result<Option<Descriptor>, Error> {
         let named = || self.entries.iter().filter(|entry| ref_name(entry) == Some(tag.as_str()));
         let mut digests: Vec<&str> = named().map(digest).collect();
         digests.sort_unstable();
@@ -111,10 +117,7 @@ impl Index {
             let digests = shown(&digests);
             return Err(Error::AmbiguousTag { layout: self.layout.clone(), tag: tag.clone(), digests });
         }
-        let Some(entry) = named().next() else {
-            return Err(Error::NoTag { layout: self.layout.clone(), tag: tag.clone(), tags: self.tags() });
-        };
-        self.understood(entry)
+        named().next().map(|entry| self.understood(entry)).transpose()
     }
 
     /// The tags, in order. Names that are no tags, such as the whole references that some programs write, are left out.

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::file::{blocking, open_regular, sync_directory, temporary};
 use super::index::{Index, MARKER_CONTENT};
 use super::{BLOBS, INDEX, MARKER, blob_path};
-use crate::content::{self, Open, Outcome, Reader, Source, Target, read_manifest};
+use crate::content::{self, Open, Outcome, Reader, Source, TagCondition, Target, read_manifest};
 use crate::digest::{Algorithm, Digest};
 use crate::manifest::{Descriptor, ImageManifest, Manifest, RawManifest, media_type, to_canonical_json};
 use crate::reference::{Identifier, Tag};
@@ -221,7 +221,7 @@ impl Target for ArchiveWriter {
         self.directory.push(descriptor, from).await
     }
 
-    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), content::Error> {
-        self.directory.tag(manifest, tag).await
+    async fn tag_if(&self, manifest: &RawManifest, tag: &Tag, condition: TagCondition) -> Result<(), content::Error> {
+        self.directory.tag_if(manifest, tag, condition).await
     }
 }

@@ -114,6 +114,11 @@ impl Bundle {
         &self.manifest
     }
 
+    /// The bytes of the config.
+    pub(super) fn config(&self) -> &Bytes {
+        &self.config
+    }
+
     /// How much of it had been packed before.
     #[must_use]
     pub fn reuse(&self) -> Reuse {

@@ -4,6 +4,7 @@
 //! returns a [`Bundle`], which is a [`Source`](crate::content::Source) like any other. What the bytes have to be is
 //! `bundle`'s; where they go is left to `content`. An [`Artifact`] has files as they are instead, about something else.
 
+mod alike;
 mod artifact;
 mod cache;
 mod digests;

@@ -1,9 +1,10 @@
 //! Manifests (distribution-spec v1.1.1, "Pulling manifests", "Pushing Manifests", "Deleting Manifests").
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, StatusCode};
 
+use crate::content::TagCondition;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Invalid, MAX_MANIFEST_SIZE, RawManifest, media_type};
 use crate::protocol::{Endpoint, Scope, header};
@@ -71,9 +72,19 @@ impl RemoteRepository {
     /// # Errors
     /// As there.
     pub async fn describe_manifest(&self, identifier: &Identifier, accept: &[&str]) -> Result<Descriptor, Error> {
-        match self.head_manifest(identifier, accept, &self.pull()).await? {
+        self.describe(identifier, accept, &self.pull()).await
+    }
+
+    /// The same, by whoever may do this.
+    pub(super) async fn describe(
+        &self,
+        identifier: &Identifier,
+        accept: &[&str],
+        scope: &Scope,
+    ) -> Result<Descriptor, Error> {
+        match self.head_manifest(identifier, accept, scope).await? {
             Some(descriptor) => Ok(descriptor),
-            None => Ok(self.fetch_manifest(identifier, accept).await?.descriptor()),
+            None => Ok(self.fetch(identifier, accept, scope).await?.1.descriptor()),
         }
     }
 
@@ -83,7 +94,7 @@ impl RemoteRepository {
     /// [`crate::content::ErrorKind::Content`] when it has another digest than the one it is to be stored under, which is
     /// found out before anything is sent, or than the registry says.
     pub async fn push_manifest(&self, manifest: &AnyManifest, identifier: &Identifier) -> Result<Digest, Error> {
-        let (digest, is_listed) = self.send_manifest(manifest, identifier).await?;
+        let (digest, is_listed) = self.send_manifest(manifest, identifier, TagCondition::Any).await?;
         // What cannot be read here has no subject that could be known.
         if !is_listed && let Ok(manifest) = RawManifest::parse(&manifest.media_type, manifest.bytes.clone()) {
             self.list_as_referrer(&manifest, identifier).await?;
@@ -92,7 +103,13 @@ impl RemoteRepository {
     }
 
     /// Stores a manifest, and returns its digest and whether the registry says that it lists it as a referrer.
-    async fn send_manifest(&self, manifest: &AnyManifest, identifier: &Identifier) -> Result<(Digest, bool), Error> {
+    /// Not all registries heed the condition.
+    async fn send_manifest(
+        &self,
+        manifest: &AnyManifest,
+        identifier: &Identifier,
+        condition: TagCondition,
+    ) -> Result<(Digest, bool), Error> {
         let place = self.repository.to_string();
         if manifest.bytes.len() as u64 > MAX_MANIFEST_SIZE {
             let source = Invalid::TooLarge(manifest.bytes.len() as u64);
@@ -106,6 +123,10 @@ impl RemoteRepository {
             .manifest_call(Method::PUT, identifier)
             .with_header(CONTENT_TYPE, content_type)
             .with_payload(Payload::Bytes(manifest.bytes.clone()));
+        let call = match conditional(&place, condition)? {
+            Some((name, value)) => call.with_header(name, value),
+            None => call,
+        };
         let answer = self.session.send(&call, &self.push()).await?;
         let answer = answer.expect_one_of(&STORED).await?;
         answer.reject_web_page()?;
@@ -246,9 +267,14 @@ impl RemoteRepository {
         Ok((request, AnyManifest { media_type, digest, bytes }))
     }
 
-    /// Stores a manifest under a tag or its digest (end-7).
-    pub(super) async fn put_manifest(&self, manifest: &RawManifest, identifier: &Identifier) -> Result<(), Error> {
-        let (_, is_listed) = self.send_manifest(&manifest.into(), identifier).await?;
+    /// Stores a manifest under a tag or its digest (end-7), if the condition holds for the tag.
+    pub(super) async fn put_manifest(
+        &self,
+        manifest: &RawManifest,
+        identifier: &Identifier,
+        condition: TagCondition,
+    ) -> Result<(), Error> {
+        let (_, is_listed) = self.send_manifest(&manifest.into(), identifier, condition).await?;
         if is_listed { Ok(()) } else { self.list_as_referrer(manifest, identifier).await }
     }
 }
@@ -264,6 +290,16 @@ fn verify(request: &str, expected: Digest, bytes: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::content(request, format!("manifest has digest {found}, expected {expected}")))
+}
+
+/// The header that says that a tag is to be moved only if this holds (RFC 9110, section 13.1). An entity tag of a manifest is
+/// its digest.
+fn conditional(request: &str, condition: TagCondition) -> Result<Option<(HeaderName, HeaderValue)>, Error> {
+    Ok(match condition {
+        TagCondition::Any => None,
+        TagCondition::Absent => Some((IF_NONE_MATCH, HeaderValue::from_static("*"))),
+        TagCondition::Is(digest) => Some((IF_MATCH, header_value(request, &format!("\"{digest}\""))?)),
+    })
 }
 
 fn header_value(request: &str, media_type: &str) -> Result<HeaderValue, Error> {

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use reqwest::Method;
 use tracing::Instrument;
 
-use crate::content::{self, ErrorKind, Open, OpenRange, Outcome, Reader, Source, Target};
+use crate::content::{self, ErrorKind, Open, OpenRange, Outcome, Reader, Source, TagCondition, Target};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, RawManifest, media_type};
 use crate::protocol::Scope;
@@ -136,15 +136,23 @@ impl Target for RemoteRepository {
         let span = trace::about(descriptor);
         if media_type::is_manifest(&descriptor.media_type) {
             let manifest = content::read_manifest(from, descriptor).await?;
-            self.put_manifest(&manifest, &descriptor.digest.into()).instrument(span).await?;
+            self.put_manifest(&manifest, &descriptor.digest.into(), TagCondition::Any).instrument(span).await?;
             Ok(Outcome::Uploaded)
         } else {
             Ok(self.mount_or_upload(descriptor, from).instrument(span).await?)
         }
     }
 
-    async fn tag(&self, manifest: &RawManifest, tag: &Tag) -> Result<(), content::Error> {
+    async fn tagged(&self, tag: &Tag) -> Result<Option<Descriptor>, content::Error> {
+        match self.describe(&tag.clone().into(), &media_type::MANIFESTS, &self.push()).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Refused(refusal)) if refusal.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn tag_if(&self, manifest: &RawManifest, tag: &Tag, condition: TagCondition) -> Result<(), content::Error> {
         let span = trace::begin("push", &manifest.descriptor());
-        Ok(self.put_manifest(manifest, &tag.clone().into()).instrument(span).await?)
+        Ok(self.put_manifest(manifest, &tag.clone().into(), condition).instrument(span).await?)
     }
 }

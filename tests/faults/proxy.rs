@@ -1,4 +1,5 @@
 //! A network that fails as it is told to: a proxy between a client and a registry, for one request a connection.
+#![allow(dead_code)] // each test binary uses a part of it
 
 use std::io;
 use std::net::SocketAddr;

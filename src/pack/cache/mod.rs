@@ -45,6 +45,7 @@ const ABANDONED: Duration = Duration::from_hours(24);
 pub struct Cache {
     directory: PathBuf,
     limit: u64,
+    is_read_only: bool,
 }
 
 /// What is in a cache.
@@ -75,7 +76,13 @@ impl Cache {
                 return Err(io::Error::other(format!("others may write to {}", path.display())));
             }
         }
-        Ok(Self { directory, limit })
+        Ok(Self { directory, limit, is_read_only: false })
+    }
+
+    /// The same, of which nothing is changed by packing: what is packed is not kept.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { is_read_only: true, ..self }
     }
 
     /// What is there.
@@ -115,6 +122,9 @@ impl Cache {
 
     /// A file without a name for a layer to be written to, in case it is to be kept.
     pub(super) fn spool(&self) -> io::Result<File> {
+        if self.is_read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         tempfile::tempfile_in(&self.directory)
     }
 

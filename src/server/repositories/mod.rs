@@ -26,7 +26,8 @@ use crate::reference::Name;
 
 pub use error::{Missing, PutError};
 pub use manifests::StoredManifest;
-pub use pushing::{Push, TagCondition};
+pub use pushing::Push;
+pub use crate::content::TagCondition;
 pub(super) use tags::parse as tag_target;
 
 /// How old a link may be before a look at it renews it: renewing costs a write, and a collection's grace is much longer.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Missing, PutError, Repositories, StoredManifest, manifests, tags};
+use crate::content::TagCondition;
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, RawManifest, media_type};
 use crate::reference::{Name, Tag};
@@ -29,25 +30,12 @@ pub struct Push<'a> {
     pub condition: TagCondition,
 }
 
-/// What has to hold for a tag to be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TagCondition {
-    /// Nothing.
-    Any,
-    /// There is no such tag: `If-None-Match: *`.
-    Absent,
-    /// It points to this: `If-Match: "<digest>"`.
-    Is(Digest),
-}
-
-impl TagCondition {
-    /// The same, of the record of a tag.
-    fn of_record(self) -> Condition {
-        match self {
-            Self::Any => Condition::Any,
-            Self::Absent => Condition::Absent,
-            Self::Is(digest) => Condition::Is(value(digest)),
-        }
+/// The same condition, of the record of a tag.
+fn of_record(condition: TagCondition) -> Condition {
+    match condition {
+        TagCondition::Any => Condition::Any,
+        TagCondition::Absent => Condition::Absent,
+        TagCondition::Is(digest) => Condition::Is(value(digest)),
     }
 }
 
@@ -93,7 +81,7 @@ impl Repositories {
         let mut tags = Vec::with_capacity(push.tags.len());
         for tag in push.tags {
             let before = self.storage.read(&Key::Tag(name.clone(), tag.clone())).await?;
-            if !push.condition.of_record().holds(before.as_deref()) {
+            if !of_record(push.condition).holds(before.as_deref()) {
                 return Err(conflict(name, tag, push.condition, before.as_ref()));
             }
             tags.push(Moved { tag: tag.clone(), before });
@@ -126,7 +114,7 @@ impl Repositories {
             if let Some(before) = tag.before.as_deref().and_then(tags::parse).filter(|before| *before != push.digest) {
                 self.storage.renew(&Key::Manifest(name.clone(), before).into()).await?;
             }
-            if self.storage.write(&key, value(push.digest), push.condition.of_record()).await? {
+            if self.storage.write(&key, value(push.digest), of_record(push.condition)).await? {
                 moved.push(tag);
                 continue;
             }

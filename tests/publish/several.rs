@@ -1,0 +1,96 @@
+//! Several references in one push: packed once, and one that fails does not hide what became of the others.
+
+use serde_json::json;
+
+use crate::embedded::Embedded;
+use crate::program::Desk;
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("tree/a.txt", "alpha\n");
+    desk
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_to_several_repositories_under_a_contract_is_packed_once_and_sent_once() {
+    let (registry, desk) = (Embedded::in_memory().await, desk());
+    let host = registry.address();
+    for (flags, number) in [("--immutable", 1), ("--if-changed -l a=b", 2)] {
+        desk.write("tree/a.txt", &format!("{number}\n"));
+        let flags = format!("push tree {host}/a{number}:v1 {host}/b{number}:v1 oci:layout:v{number} {flags}");
+        let pushed = desk.run(&format!("{flags} -v --format json"));
+        let count = |part: &str| pushed.stderr.matches(part).count();
+        assert_eq!((count("Packing "), count("\nUploading "), count("\nMounted ")), (1, 2, 2), "{pushed:?}");
+        assert_eq!(count(&format!("PUT http://{host}/v2/b{number}/blobs/")), 0, "{pushed:?}");
+        let json = pushed.json();
+        assert_eq!((&json["result"], json["references"].as_array().unwrap().len()), (&json!("pushed"), 3));
+        let again = desk.run(&format!("{flags} --format json")).json();
+        assert_eq!((&again["result"], &again["bytesUploaded"]), (&json!("unchanged"), &json!(0)));
+        assert_eq!(again["references"], json["references"]);
+    }
+}
+
+/// Nobody listens at port 1.
+const NOWHERE: &str = "127.0.0.1:1/nowhere:v1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_does_not_keep_the_others_from_it_and_is_named() {
+    let (registry, desk) = (Embedded::in_memory().await, desk());
+    let host = registry.address();
+    let push = |flags: &str| desk.run(&format!("push tree {host}/a:v1 {NOWHERE} {host}/b:v1 --retry-times 0 {flags}"));
+    let ran = push("");
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    let digest = desk.run(&format!("resolve {host}/a:v1")).ok();
+    assert_eq!(desk.run(&format!("resolve {host}/b:v1")).ok(), digest);
+    assert_eq!(ran.stdout, format!("{host}/a@{digest}{host}/b@{digest}"));
+    assert!(ran.stderr.contains("\nerror: 1 of 3 failed: 127.0.0.1:1/nowhere: HEAD 127.0.0.1:1/"), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("\nPushed {host}/b:v1 with digest ")), "{ran:?}");
+
+    let json = push("--format json");
+    assert_eq!(json.code, Some(6), "{json:?}");
+    let json = json.json();
+    assert_eq!(json["error"]["code"], "remote");
+    assert_eq!(json["references"].as_array().unwrap().len(), 2);
+    let result = |at: usize| &json["destinations"][at]["result"];
+    assert_eq!((result(0), result(1), result(2)), (&json!("unchanged"), &json!("failed"), &json!("unchanged")));
+    let failed = &json["destinations"][1];
+    assert_eq!((&failed["reference"], &failed["error"]["code"]), (&json!("127.0.0.1:1/nowhere"), &json!("remote")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_is_the_highest_one() {
+    let (registry, desk) = (Embedded::in_memory().await, desk());
+    desk.write("file", "not a layout");
+    let host = registry.address();
+    for (references, code) in [
+        (format!("{NOWHERE} oci:file:v1 {host}/a:v1"), 8),
+        (format!("oci:file:v1 {NOWHERE} {host}/a:v1"), 8),
+        (format!("{NOWHERE} {host}/a:v1"), 6),
+    ] {
+        let ran = desk.run(&format!("push tree {references} --retry-times 0"));
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_to_stand_in_the_way_of_one_keeps_everything_from_all() {
+    let (registry, desk) = (Embedded::in_memory().await, desk());
+    let host = registry.address();
+    desk.run(&format!("push tree {host}/b:v1 oci:layout:v1")).ok();
+    desk.write("tree/a.txt", "beta\n");
+    let immutable = format!("{host}/a:v1 {host}/b:v1 oci:layout:v1 oci:new:v1 --immutable");
+    let unreachable = format!("{host}/a:v1 {NOWHERE} --if-changed --retry-times 0");
+    let unexpected = format!("{host}/a:v1 {host}/c:v1 --expect-digest sha256:{}", "0".repeat(64));
+    for (references, code, message) in [
+        (immutable, 7, "error: 2 of 4 failed: "),
+        (unreachable, 6, "error: 1 of 2 failed: "),
+        (unexpected, 7, "error: the image has digest "),
+    ] {
+        let ran = desk.run(&format!("push tree {references} -v"));
+        assert_eq!((ran.code, &*ran.stdout), (Some(code), ""), "{ran:?}");
+        assert!(ran.stderr.contains(message) && !ran.stderr.contains(" > P"), "{ran:?}");
+        assert_eq!(desk.run(&format!("resolve {host}/a:v1")).code, Some(3));
+        assert!(!desk.path("new").exists());
+    }
+}
