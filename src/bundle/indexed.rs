@@ -5,6 +5,7 @@
 //! reader of some cannot know; whoever reads the whole layer does.
 
 use std::cmp::Ordering;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,7 +20,7 @@ use super::index::{Index, IndexError};
 use super::links::{Escape, Links};
 use super::order::compare_paths;
 use super::part::Layer;
-pub use super::part::Piece;
+pub use super::part::{LayerIndex, Piece, ReadContents};
 use crate::content::{self, ErrorKind, OpenRange, read_config};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, ImageConfig, Manifest, RawManifest, media_type};
@@ -65,6 +66,13 @@ impl From<ReadError> for content::Error {
     }
 }
 
+/// Which member it is, of which layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemberNumber {
+    layer: usize,
+    member: usize,
+}
+
 /// A bundle, as its indexes have it.
 #[derive(Debug)]
 pub struct Indexed {
@@ -86,33 +94,28 @@ impl Indexed {
             tracing::debug!("* {} is no bundle with an index: its layers are read whole", manifest.digest());
             return Ok(None);
         };
-        let bundle = Self { layers: Vec::new(), rows: Vec::new(), fetched: fetched.into() };
-        let mut read =
-            stream::iter(&found).map(|(layer, index)| bundle.read_index(source, layer, index)).buffered(RANGES);
-        let (mut layers, mut room) = (Vec::new(), Room { entries: MAX_ENTRIES, names: MAX_NAMES });
-        while let Some(layer) = read.try_next().await? {
-            let digest = layer.descriptor.digest;
-            room.take(&layer).map_err(|problem| ReadError::Index { layer: digest, problem })?;
-            layers.push(Arc::new(layer));
+        let mut read = stream::iter(found).map(|(layer, index)| read_index(source, layer, index)).buffered(RANGES);
+        let (mut layers, mut fetched) = (Layers::default(), fetched);
+        while let Some(index) = read.try_next().await? {
+            fetched += index.bytes.len() as u64;
+            layers.add(index)?;
         }
-        drop(read);
-        let rows = in_order(&layers).map_err(|(layer, problem)| ReadError::Index { layer, problem })?;
-        let bundle = Self { layers, rows, ..bundle };
-        bundle.check_links()?;
-        Ok(Some(bundle))
+        Ok(Some(layers.finish(fetched)?))
     }
 
-    async fn read_index(
-        &self,
-        source: &dyn OpenRange,
-        layer: &Descriptor,
-        index: &Index,
-    ) -> Result<Layer, content::Error> {
-        let length = index.entries.length + index.members.length;
-        let bytes = source.read_range_unverified(layer, index.entries.offset, length).await?;
-        self.fetched.fetch_add(length, Relaxed);
-        let wrong = |problem| ReadError::Index { layer: layer.digest, problem };
-        Ok(Layer::decode(layer, index, &bytes).map_err(wrong)?)
+    /// The bundle that has these indexes, of one layer after the other, which may have been kept somewhere.
+    ///
+    /// # Errors
+    /// When they are not those of any bundle.
+    pub fn of_indexes(indexes: impl IntoIterator<Item = LayerIndex>) -> Result<Self, ReadError> {
+        let mut layers = Layers::default();
+        indexes.into_iter().try_for_each(|index| layers.add(index))?;
+        layers.finish(0)
+    }
+
+    /// The indexes of its layers.
+    pub fn indexes(&self) -> impl Iterator<Item = &LayerIndex> {
+        self.layers.iter().map(|layer| &layer.source)
     }
 
     fn check_links(&self) -> Result<(), ReadError> {
@@ -130,6 +133,18 @@ impl Indexed {
         self.rows.iter().map(|&(layer, at)| &self.layers[layer].entries[at])
     }
 
+    /// The entry with this number.
+    #[must_use]
+    pub fn entry(&self, number: usize) -> &Entry {
+        let (layer, at) = self.rows[number];
+        &self.layers[layer].entries[at]
+    }
+
+    /// The number of the entry at `path`, if there is one.
+    pub fn find(&self, path: impl AsRef<[u8]>) -> Option<usize> {
+        self.rows.binary_search_by(|&(layer, at)| compare_paths(self.layers[layer].entries[at].path(), &path)).ok()
+    }
+
     /// How many bytes have been asked for so far, the manifest not among them.
     #[must_use]
     pub fn fetched(&self) -> u64 {
@@ -144,6 +159,27 @@ impl Indexed {
         layer.members[layer.members_of(at)].iter().map(|member| member.digest)
     }
 
+    /// The members that the entry with this number is in.
+    pub fn members_with(&self, entry: usize) -> impl ExactSizeIterator<Item = MemberNumber> {
+        let (layer, at) = self.rows[entry];
+        self.layers[layer].members_of(at).map(move |member| MemberNumber { layer, member })
+    }
+
+    /// The entries that are in a member, whole or in part.
+    #[must_use]
+    pub fn entries_of(&self, member: MemberNumber) -> &[Entry] {
+        self.layers[member.layer].entries_of(member.member)
+    }
+
+    /// What is in a member, as [`contents`](Self::contents) yields it, if that is what `read` yields of each entry in it;
+    /// the numbers in the pieces are those within the layer.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn rebuild(&self, member: MemberNumber, read: ReadContents<'_>) -> io::Result<Option<Vec<Piece>>> {
+        self.layers[member.layer].pieces_from(member.member, read)
+    }
+
     /// The contents of the entries with these numbers, each in one piece or, if it is large, in several that follow each
     /// other; of what has no contents, one piece without any. They come in the order of `wanted`.
     ///
@@ -154,7 +190,19 @@ impl Indexed {
         source: &'a dyn OpenRange,
         wanted: &[usize],
     ) -> impl Stream<Item = Result<Piece, content::Error>> + Send + 'a {
-        stream::iter(join(self.visits(wanted), self))
+        self.contents_without(source, wanted, |_| false)
+    }
+
+    /// The same, but for what is in the members that `is_known`.
+    pub fn contents_without<'a>(
+        &'a self,
+        source: &'a dyn OpenRange,
+        wanted: &[usize],
+        is_known: impl Fn(MemberNumber) -> bool,
+    ) -> impl Stream<Item = Result<Piece, content::Error>> + Send + 'a {
+        let mut visits = self.visits(wanted);
+        visits.retain(|&Visit { layer, member, .. }| !is_known(MemberNumber { layer, member }));
+        stream::iter(join(visits, self))
             .map(move |range| self.fetch(source, range))
             .buffered(RANGES)
             .map_ok(|members| stream::iter(members.into_iter().map(Ok)))
@@ -265,19 +313,43 @@ impl Fetched {
     }
 }
 
-/// How much may still come, over all layers.
-struct Room {
+/// The layers of a bundle, as they are decoded, and how much may still come.
+struct Layers {
+    layers: Vec<Arc<Layer>>,
     entries: u64,
     names: u64,
 }
 
-impl Room {
-    fn take(&mut self, layer: &Layer) -> Result<(), IndexError> {
+impl Default for Layers {
+    fn default() -> Self {
+        Self { layers: Vec::new(), entries: MAX_ENTRIES, names: MAX_NAMES }
+    }
+}
+
+impl Layers {
+    fn add(&mut self, index: LayerIndex) -> Result<(), ReadError> {
+        let digest = index.layer.digest;
+        let wrong = |problem| ReadError::Index { layer: digest, problem };
+        let layer = Layer::decode(index).map_err(wrong)?;
         let names = layer.entries.iter().map(|entry| entry.path().len() as u64).sum();
         let left = self.entries.checked_sub(layer.entries.len() as u64).zip(self.names.checked_sub(names));
-        (self.entries, self.names) = left.ok_or(IndexError::TooMany)?;
+        (self.entries, self.names) = left.ok_or(IndexError::TooMany).map_err(wrong)?;
+        self.layers.push(Arc::new(layer));
         Ok(())
     }
+
+    fn finish(self, fetched: u64) -> Result<Indexed, ReadError> {
+        let rows = in_order(&self.layers).map_err(|(layer, problem)| ReadError::Index { layer, problem })?;
+        let bundle = Indexed { layers: self.layers, rows, fetched: fetched.into() };
+        bundle.check_links()?;
+        Ok(bundle)
+    }
+}
+
+async fn read_index(source: &dyn OpenRange, layer: Descriptor, index: Index) -> Result<LayerIndex, content::Error> {
+    let length = index.entries.length + index.members.length;
+    let bytes = source.read_range_unverified(&layer, index.entries.offset, length).await?;
+    Ok(LayerIndex { layer, index, bytes })
 }
 
 /// The layers of an image and where their indexes are, if all have one, and how many bytes it took to find out.

@@ -21,7 +21,7 @@ pub use body::{IndexBuilder, MAX_ENTRIES, MAX_NAMES};
 pub use entry::{Entry, EntryError, Kind, MAX_PATH};
 pub use header::read_entry;
 pub use index::{Index, IndexError, Member};
-pub use indexed::{Indexed, Piece, ReadError};
+pub use indexed::{Indexed, LayerIndex, MemberNumber, Piece, ReadContents, ReadError};
 pub use links::{Escape, Links};
 pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, MEMBER_HEADER, Place};
 pub use order::{Order, OrderError, compare_paths};

@@ -6,10 +6,10 @@ use super::entry::{Entry, Kind};
 
 /// Compares two paths in the order of entries: component by component, each in byte order.
 #[must_use]
-pub fn compare_paths(a: &str, b: &str) -> Ordering {
+pub fn compare_paths(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> Ordering {
     // No name has a NUL in it, so a slash that counts as NUL ends a component before any longer one.
-    let rank = |byte: u8| if byte == b'/' { 0 } else { byte };
-    a.bytes().map(rank).cmp(b.bytes().map(rank))
+    let rank = |&byte: &u8| if byte == b'/' { 0 } else { byte };
+    a.as_ref().iter().map(rank).cmp(b.as_ref().iter().map(rank))
 }
 
 /// Why an entry cannot stand where it stands.

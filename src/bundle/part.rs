@@ -1,5 +1,6 @@
 //! A layer of which parts are read: its index, and one member at a time, held against that.
 
+use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
@@ -38,10 +39,26 @@ pub struct Piece {
     pub bytes: Bytes,
 }
 
+/// The index of a layer, byte for byte, and where it lies in that.
+#[derive(Clone, Debug)]
+pub struct LayerIndex {
+    /// The layer.
+    pub layer: Descriptor,
+    /// Where both sections lie, and their digests.
+    pub index: Index,
+    /// Both sections.
+    pub bytes: Bytes,
+}
+
+/// Reads contents of an entry from an offset on, as many as the buffer takes.
+pub type ReadContents<'a> = &'a mut dyn FnMut(&Entry, u64, &mut [u8]) -> io::Result<()>;
+
 /// A layer and its index, whose two sections agree.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) descriptor: Descriptor,
+    /// What it was decoded from.
+    pub(super) source: LayerIndex,
     pub(super) entries: Vec<Entry>,
     pub(super) members: Vec<Member>,
     /// Where each member begins in the layer.
@@ -54,7 +71,8 @@ impl Layer {
     ///
     /// # Errors
     /// When they are not what the manifest says, or when the members are not those that the format makes of the entries.
-    pub(super) fn decode(descriptor: &Descriptor, index: &Index, bytes: &[u8]) -> Result<Self, IndexError> {
+    pub(super) fn decode(source: LayerIndex) -> Result<Self, IndexError> {
+        let LayerIndex { layer: descriptor, index, bytes } = &source;
         let (list, table) = bytes.split_at_checked(index.entries.length as usize).unwrap_or((bytes, &[]));
         let (members, rows) = (index.decode_members(table)?, index.decode_entries(list)?);
         check_sizes(&rows, &members)?;
@@ -65,7 +83,41 @@ impl Layer {
         let place = |end: &mut u64, member: &Member| Some(std::mem::replace(end, *end + member.size));
         let offsets = members.iter().scan(0, place).collect();
         let entries = rows.into_iter().map(|(entry, _)| entry).collect();
-        Ok(Self { descriptor: descriptor.clone(), entries, members, offsets, plans })
+        Ok(Self { descriptor: descriptor.clone(), source, entries, members, offsets, plans })
+    }
+
+    /// The entries that are in a member, whole or in part.
+    pub(super) fn entries_of(&self, number: usize) -> &[Entry] {
+        &self.entries[self.plans[number].entries.clone()]
+    }
+
+    /// What is in a member, of each entry that is in it, if `read` yields just that: it is put together as the archive has
+    /// it, and held against the member's digest.
+    pub(super) fn pieces_from(&self, number: usize, read: ReadContents<'_>) -> io::Result<Option<Vec<Piece>>> {
+        let plan = &self.plans[number];
+        let (mut tar, mut places) = (Tar::empty(), Vec::with_capacity(plan.entries.len()));
+        for at in plan.entries.clone() {
+            let entry = &self.entries[at];
+            let (range, head) = (plan.bytes_of(entry), entry.head());
+            let (start, length) = (tar.0.len(), head.len() as u64);
+            let within = |at: u64| at.clamp(range.start, range.end);
+            tar.0.extend_from_slice(&head[within(0).min(length) as usize..within(length).min(length) as usize]);
+            let contents = tar.0.len()..tar.0.len() + (within(length + entry.size()) - within(length)) as usize;
+            let offset = range.start.saturating_sub(length);
+            tar.0.resize(contents.end, 0);
+            read(entry, offset, &mut tar.0[contents.clone()])?;
+            tar.0.resize(start + (range.end - range.start) as usize, 0);
+            places.push((at, offset, contents));
+        }
+        if number + 1 == self.members.len() {
+            tar.0.extend_from_slice(&END_OF_ARCHIVE);
+        }
+        if Digest::sha256(&tar.0) != self.members[number].digest {
+            return Ok(None);
+        }
+        let tar = Bytes::from_owner(tar);
+        let piece = |(entry, offset, range)| Piece { entry, offset, bytes: tar.slice(range) };
+        Ok(Some(places.into_iter().map(piece).collect()))
     }
 
     /// The numbers of the members that the entry with this number is in.

@@ -1,13 +1,13 @@
 //! `bndlr cache`, and where the cache is.
 
 use std::env;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::error::{Error, Exit};
+use super::home::{base_directory, variable};
 use super::output::{Output, count, size};
 use crate::pack::{Cache, CacheContents, DEFAULT_CACHE_SIZE};
 use crate::text::parse_size;
@@ -101,16 +101,7 @@ fn is_named() -> bool {
 }
 
 fn directory() -> Option<PathBuf> {
-    let below = |path: PathBuf, rest: &[&str]| rest.iter().fold(path, |path, name| path.join(name));
-    // The base directory specification has relative paths ignored.
-    let absolute = |path: &PathBuf| path.is_absolute();
-    variable("BNDLR_CACHE_DIR")
-        .or_else(|| variable("XDG_CACHE_HOME").filter(absolute).map(|path| below(path, &["bndlr"])))
-        .or_else(|| variable("HOME").filter(absolute).map(|path| below(path, &[".cache", "bndlr"])))
-}
-
-fn variable(name: impl AsRef<OsStr>) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    variable("BNDLR_CACHE_DIR").or_else(|| base_directory("XDG_CACHE_HOME", &[".cache"]))
 }
 
 fn limit() -> Result<u64, Error> {

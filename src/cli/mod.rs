@@ -19,6 +19,7 @@ mod diff;
 mod duration;
 mod error;
 mod gc;
+mod home;
 mod inspect;
 mod interrupt;
 mod list;

@@ -5,6 +5,8 @@
 
 use std::io::{self, BufRead, Read};
 
+use bytes::Bytes;
+
 use super::diff_id::DiffId;
 use super::error::{Fault, shown};
 use super::feed::Feed;
@@ -21,14 +23,14 @@ use crate::digest::Digest;
 /// How much longer than ours an index may be that says the same: it may have been compressed by something else.
 const SLACK: u64 = 64 * 1024;
 
-/// Reads the layer in `feed` whole, and shows `view` what is in it.
+/// Reads the layer in `feed` whole, and shows `view` what is in it. Returns the index, byte for byte.
 pub(super) fn read(
     feed: &mut Feed,
     index: &Index,
     diff_id: Digest,
     links: &mut Links,
     view: &mut View<'_>,
-) -> Result<(), Fault> {
+) -> Result<Bytes, Fault> {
     let members = Members::new(feed, DiffId::new(diff_id.algorithm())?);
     let mut reading = Reading { members, builder: IndexBuilder::default() };
     reading.entries(links, view)?;
@@ -41,8 +43,9 @@ pub(super) fn read(
     if found != diff_id {
         return Err(Fault::DiffId { expected: diff_id, found });
     }
-    check_index(feed, index, builder)?;
-    feed.finish()
+    let bytes = check_index(feed, index, builder)?;
+    feed.finish()?;
+    Ok(bytes.into())
 }
 
 struct Reading<'a> {
@@ -163,7 +166,7 @@ impl Contents for EntryContents<'_, '_> {
 }
 
 /// Holds the index that the layer ends with against what the layer turned out to be.
-fn check_index(feed: &mut Feed, index: &Index, builder: IndexBuilder) -> Result<(), Fault> {
+fn check_index(feed: &mut Feed, index: &Index, builder: IndexBuilder) -> Result<Vec<u8>, Fault> {
     let (ours, our_index) = builder.finish(feed.position())?;
     let length = index.entries.length.saturating_add(index.members.length);
     if length > 2 * ours.len() as u64 + SLACK {
@@ -173,7 +176,7 @@ fn check_index(feed: &mut Feed, index: &Index, builder: IndexBuilder) -> Result<
     let mut theirs = vec![0; length as usize];
     feed.read_exact(&mut theirs)?;
     if theirs == ours && *index == our_index {
-        return Ok(());
+        return Ok(theirs);
     }
     // It may say the same, compressed by something else; if not, the first difference is what to tell.
     let decode = |index: &Index, bytes: &[u8]| {
@@ -188,7 +191,8 @@ fn check_index(feed: &mut Feed, index: &Index, builder: IndexBuilder) -> Result<
     agree(&their_members, &our_members, |member| {
         let (from, size, tar_size) = (shown(member.first_path.as_bytes()), member.size, member.tar_size);
         format!("a member from \"{from}\" of {size} bytes and {tar_size} tar bytes with digest {}", member.digest)
-    })
+    })?;
+    Ok(theirs)
 }
 
 /// Fails with the first row that is not the same.

@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::update::LocalChange;
 use crate::bundle::{EntryError, Escape, IndexError, OrderError};
 use crate::content::{self, ErrorKind};
 use crate::digest::Digest;
-use crate::text::excerpt;
+use crate::text::{count, excerpt};
 
 /// Why an image is not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,23 @@ pub enum Error {
     /// The target is there already.
     #[error("{0:?} is there already, and is not an empty directory")]
     Occupied(PathBuf),
+    /// Nothing is known of what is in the target.
+    #[error("{0:?} is not empty, and nothing is known of what is in it")]
+    Unknown(PathBuf),
+    /// What is in the target is not what was put there.
+    #[error("{directory:?} has {}", named(.changes))]
+    Changed {
+        /// The target.
+        directory: PathBuf,
+        /// What has been changed, in order.
+        changes: Vec<LocalChange>,
+    },
+    /// Somebody else unpacks to the target.
+    #[error("{0:?} is being unpacked to by another process")]
+    Busy(PathBuf),
+    /// Without any states, nothing can be updated.
+    #[error("{0:?} is not empty, and there is no place where it is kept what was unpacked there")]
+    NoStates(PathBuf),
     /// A directory of this machine failed.
     #[error("cannot {what} {path:?}: {source}")]
     Local {
@@ -98,13 +116,18 @@ impl Error {
             | Self::Local { .. }
             | Self::Occupied(_) => ErrorKind::Local,
             Self::NothingPicked => ErrorKind::NotFound,
+            Self::Unknown(_) | Self::Changed { .. } | Self::Busy(_) | Self::NoStates(_) => ErrorKind::Conflict,
             _ => ErrorKind::Content,
         }
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Occupied(_) => Some("choose a directory that does not exist yet, or remove what is in this one"),
+            Self::Occupied(_) => Some("--update brings it up to date; or choose a directory that does not exist yet"),
+            Self::Unknown(_) => Some("--force makes it what the image says, and removes whatever else is in it"),
+            Self::NoStates(_) => Some("set HOME or XDG_STATE_HOME, where that is kept"),
+            Self::Changed { .. } => Some("--force discards what has been changed there"),
+            Self::Busy(_) => Some("try again once that has ended"),
             Self::NothingPicked => Some("bndlr ls shows what is in it"),
             Self::Index(_) => Some("choose one of its images by platform or by digest"),
             Self::Layer { fault: Fault::Collision(_), .. } | Self::Finish(Fault::Collision(_)) => {
@@ -243,6 +266,17 @@ pub enum Fault {
         /// What is in the layer.
         layer: String,
     },
+}
+
+/// How many local changes are named.
+const NAMED: usize = 5;
+
+/// How many changes there are, and the first of them.
+fn named(changes: &[LocalChange]) -> String {
+    let named: Vec<_> = changes.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = changes.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("{}: {}{rest}", count(changes.len(), "local change"), named.join(", "))
 }
 
 /// A name as it is shown, which need not be text.

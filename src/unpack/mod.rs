@@ -23,6 +23,7 @@ mod picking;
 mod place;
 mod spool;
 mod staging;
+mod update;
 mod view;
 mod writer;
 
@@ -37,6 +38,7 @@ pub use error::{Error, Fault};
 pub use include::Include;
 pub use part::unpack_part;
 pub use spool::{Spooled, spool};
+pub use update::{Doing, LocalChange, Outcome, States, UpdateOptions, Updated, update};
 
 use self::feed::Feed;
 use self::image::{Form, Image};
@@ -45,7 +47,7 @@ use self::place::{Place, names};
 use self::staging::Staging;
 use self::view::{Node, NodeKind, Rules, View};
 use self::writer::Writer;
-use crate::bundle::{Entry, Kind, Links};
+use crate::bundle::{Entry, Kind, LayerIndex, Links};
 use crate::content::{self, ErrorKind, Observer, Open};
 use crate::manifest::{Descriptor, RawManifest};
 
@@ -71,11 +73,13 @@ pub struct UnpackOptions {
     pub limits: Limits,
     /// Who sees how it goes on.
     pub observer: Arc<dyn Observer>,
+    /// Where it is kept what has been unpacked where, so that it can be [updated](update) later; if nowhere, it cannot.
+    pub states: Option<States>,
 }
 
 impl Default for UnpackOptions {
     fn default() -> Self {
-        Self { limits: Limits::default(), observer: Arc::new(()) }
+        Self { limits: Limits::default(), observer: Arc::new(()), states: None }
     }
 }
 
@@ -146,14 +150,20 @@ pub async fn unpack(
     target: &Path,
     options: &UnpackOptions,
 ) -> Result<Unpacked, Error> {
-    let target = target.to_owned();
+    let (target, states, digest) = (target.to_owned(), options.states.clone(), manifest.digest());
     run(source, manifest, options, move |image, limits, feed| {
-        let staging = Staging::new(&target)?;
-        let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
-        let nodes = read(image, limits, feed, &mut writer)?;
+        let mut held = update::hold(states.as_ref(), &target)?;
+        let staging = Staging::new(&target, held.as_mut())?;
+        let writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
+        let mut writer = if held.is_some() { writer.noting() } else { writer };
+        let all = read(image, limits, feed, &mut writer)?;
         feed.check().map_err(Error::local("finish", &target))?;
-        staging.publish()?;
-        Ok(unpacked(target, &nodes, |_| true, image.size()))
+        let done = unpacked(target, &all.nodes, |_| true, image.size());
+        match held {
+            Some(held) => update::publish(staging, &held, digest, all, writer)?,
+            None => staging.publish()?,
+        }
+        Ok(done)
     })
     .await
 }
@@ -182,8 +192,8 @@ fn unpacked(
 /// # Errors
 /// Those of [`unpack`], but for what only a file system can find wrong.
 pub async fn list(source: &dyn Open, manifest: &RawManifest, options: &UnpackOptions) -> Result<Vec<Listed>, Error> {
-    let nodes = run(source, manifest, options, |image, limits, feed| read(image, limits, feed, &mut Nowhere)).await?;
-    Ok(nodes.into_iter().map(|(place, node)| listed(&place, node)).collect())
+    let all = run(source, manifest, options, |image, limits, feed| read(image, limits, feed, &mut Nowhere)).await?;
+    Ok(all.nodes.into_iter().map(|(place, node)| listed(&place, node)).collect())
 }
 
 fn listed(place: &Place, node: Node) -> Listed {
@@ -225,9 +235,17 @@ async fn run<T: Send + 'static>(
     }
 }
 
+/// What layers have come to.
+struct Contents {
+    nodes: BTreeMap<Place, Node>,
+    /// Of a bundle, the index of each layer.
+    indexes: Vec<LayerIndex>,
+}
+
 /// Reads all layers, the lowest first, and makes what comes out in `sink`.
-fn read(image: &Image, limits: Limits, feed: &mut Feed, sink: &mut dyn Sink) -> Result<BTreeMap<Place, Node>, Error> {
+fn read(image: &Image, limits: Limits, feed: &mut Feed, sink: &mut dyn Sink) -> Result<Contents, Error> {
     let mut view = View::new(sink, limits);
+    let mut indexes = Vec::new();
     let mut links = Links::default();
     for layer in &image.layers {
         let fault = |fault| Error::Layer { layer: layer.descriptor.digest, fault };
@@ -236,7 +254,9 @@ fn read(image: &Image, limits: Limits, feed: &mut Feed, sink: &mut dyn Sink) -> 
             unique: image.is_bundle() || matches!(layer.form, Form::File { .. }),
         });
         match &layer.form {
-            Form::Bundle { index, diff_id } => bundle::read(feed, index, *diff_id, &mut links, &mut view),
+            Form::Bundle { index, diff_id } => bundle::read(feed, index, *diff_id, &mut links, &mut view).map(|bytes| {
+                indexes.push(LayerIndex { layer: layer.descriptor.clone(), index: *index, bytes });
+            }),
             Form::Changeset { diff_id } => layer::read(feed, &[], *diff_id, limits, &mut view),
             Form::Directory { title } => {
                 names(title.as_bytes()).and_then(|within| layer::read(feed, &within, None, limits, &mut view))
@@ -247,6 +267,8 @@ fn read(image: &Image, limits: Limits, feed: &mut Feed, sink: &mut dyn Sink) -> 
     }
     if image.is_bundle() {
         links.check()?;
+    } else {
+        indexes.clear();
     }
-    Ok(view.finish()?)
+    Ok(Contents { nodes: view.finish()?, indexes })
 }

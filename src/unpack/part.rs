@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
-use futures::stream::TryStreamExt;
+use futures::stream::{Stream, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::error::{Error, Fault};
@@ -16,6 +16,7 @@ use super::item::{Contents, Item, Piece, Sink};
 use super::picking::{Picked, Picking, Wanted};
 use super::place::Place;
 use super::staging::Staging;
+use super::update::{Held, hold};
 use super::view::{Node, Rules, View};
 use super::writer::Writer;
 use super::{Limits, UnpackOptions, Unpacked, read, run, unpacked};
@@ -24,7 +25,7 @@ use crate::content::{self, ErrorKind, Open, OpenRange};
 use crate::manifest::RawManifest;
 
 /// How many pieces of contents may wait, of 1 MiB at most each.
-const WAITING: usize = 4;
+pub(super) const WAITING: usize = 4;
 
 /// Unpacks what `include` picks, and the directories that it is in, as [`unpack`](super::unpack) does. Of a bundle, only its
 /// index and the members that hold that are fetched.
@@ -54,10 +55,11 @@ async fn unpack_picked(
 ) -> Result<Unpacked, Error> {
     let (mut originals, mut before) = (BTreeSet::new(), 0);
     loop {
-        let (target, include) = (target.to_owned(), include.clone());
+        let (target, include, states) = (target.to_owned(), include.clone(), options.states.clone());
         let picked = run(source, manifest, options, move |image, limits, feed| {
             let fetched = before + image.size();
-            let staging = Staging::new(&target)?;
+            let mut held = hold(states.as_ref(), &target)?;
+            let staging = Staging::new(&target, held.as_mut())?;
             let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
             let wanted = |place: &Place, is_directory: bool| include.picks(&place.to_path(), is_directory);
             let (nodes, picked) = pick(image, limits, feed, &mut writer, &wanted, &originals)?;
@@ -67,6 +69,7 @@ async fn unpack_picked(
                 Picked::All(made) => made,
             };
             feed.check().map_err(Error::local("finish", &target))?;
+            forget(held.as_ref(), &target)?;
             staging.publish()?;
             Ok(Ok(unpacked(target, &nodes, |place| made.contains(place), fetched)))
         });
@@ -87,7 +90,7 @@ pub(super) fn pick(
     originals: &BTreeSet<Place>,
 ) -> Result<(BTreeMap<Place, Node>, Picked), Error> {
     let mut picking = Picking::new(sink, wanted, originals);
-    let nodes = read(image, limits, feed, &mut picking)?;
+    let nodes = read(image, limits, feed, &mut picking)?.nodes;
     Ok((nodes, picking.finish()?))
 }
 
@@ -114,25 +117,28 @@ async fn unpack_members(
     let is_in_member = |(_, entry): &&(usize, Entry)| !matches!(entry.kind(), EntryKind::Directory);
     let wanted: Vec<usize> = picked.iter().filter(is_in_member).map(|(at, _)| *at).collect();
     let (sender, pieces) = mpsc::channel(WAITING);
-    let (limits, path) = (options.limits, target.to_owned());
-    let worker = tokio::task::spawn_blocking(move || write(&picked, pieces, limits, &path));
-    let sent = send(source, bundle, &wanted, sender).await;
+    let (options, path) = (options.clone(), target.to_owned());
+    let worker = tokio::task::spawn_blocking(move || write(&picked, pieces, &options, &path));
+    let sent = send(bundle.contents(source, &wanted), sender).await;
     let done = worker.await.map_err(|error| content::Error::new(ErrorKind::Local, error));
     sent?;
     Ok(Unpacked { bytes_fetched: bundle.fetched(), ..done?? })
 }
 
-/// What goes to the thread that writes: pieces, and then nothing, to say that all have come.
-type Message = Option<bundle::Piece>;
+/// Forgets what was known of a directory of which a part has been made anew: a part cannot be updated.
+fn forget(held: Option<&Held>, target: &Path) -> Result<(), Error> {
+    held.map_or(Ok(()), Held::forget).map_err(Error::local("forget what is known of", target))
+}
 
-/// Sends the contents of these entries. Ends early, and without an error, when the other side stops listening.
-async fn send(
-    source: &dyn OpenRange,
-    bundle: &Indexed,
-    wanted: &[usize],
+/// What goes to the thread that writes: pieces, and then nothing, to say that all have come.
+pub(super) type Message = Option<bundle::Piece>;
+
+/// Sends contents of entries. Ends early, and without an error, when the other side stops listening.
+pub(super) async fn send(
+    contents: impl Stream<Item = Result<bundle::Piece, content::Error>>,
     sender: mpsc::Sender<Message>,
 ) -> Result<(), content::Error> {
-    let mut contents = std::pin::pin!(bundle.contents(source, wanted));
+    let mut contents = std::pin::pin!(contents);
     while let Some(piece) = contents.try_next().await? {
         if sender.send(Some(piece)).await.is_err() {
             return Ok(());
@@ -147,12 +153,13 @@ async fn send(
 fn write(
     entries: &[(usize, Entry)],
     pieces: mpsc::Receiver<Message>,
-    limits: Limits,
+    options: &UnpackOptions,
     target: &Path,
 ) -> Result<Unpacked, Error> {
-    let staging = Staging::new(target)?;
+    let mut held = hold(options.states.as_ref(), target)?;
+    let staging = Staging::new(target, held.as_mut())?;
     let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", target))?;
-    let mut view = View::new(&mut writer, limits);
+    let mut view = View::new(&mut writer, options.limits);
     view.begin(Rules { whiteouts: false, unique: true });
     let mut pieces = Pieces::new(pieces);
     for (_, entry) in entries {
@@ -163,6 +170,7 @@ fn write(
     }
     pieces.end()?;
     let nodes = view.finish()?;
+    forget(held.as_ref(), target)?;
     staging.publish()?;
     Ok(unpacked(target.to_owned(), &nodes, |_| true, 0))
 }
@@ -202,7 +210,7 @@ impl Pieces {
 }
 
 /// What nobody gets to see: either the future was dropped, or the source failed and its error is the one that counts.
-fn stopped() -> Fault {
+pub(super) fn stopped() -> Fault {
     std::io::Error::other("stopped before the end").into()
 }
 

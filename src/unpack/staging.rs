@@ -13,9 +13,12 @@ use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions, Permissio
 use rustix::fs::OFlags;
 
 use super::error::Error;
+use super::update::Held;
 
 /// How much of the target's name is in that of the hidden directory: file systems have no names over 255 bytes.
 const MAX_NAME: usize = 200;
+/// What stands in it before what no other has.
+const HIDDEN: &str = "bndlr-";
 
 /// A hidden directory beside a target, or in it. Dropped, it is removed with all that is in it.
 pub(super) struct Staging {
@@ -31,8 +34,8 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Makes a directory, on the target's file system, that only this user can enter. The target must not exist or be an
-    /// empty directory.
-    pub(super) fn new(target: &Path) -> Result<Self, Error> {
+    /// empty directory. `held` is told first, so that somebody removes it if this does not.
+    pub(super) fn new(target: &Path, held: Option<&mut Held>) -> Result<Self, Error> {
         // Where the target is reached through links, or is called `.`, its own name is another.
         let (path, exists) = match fs::canonicalize(target) {
             Ok(path) if is_empty(&path) => (path, true),
@@ -54,7 +57,7 @@ impl Staging {
         };
         let made = make_directories(parent)?;
         let opened = Dir::open_ambient_dir(parent, ambient_authority());
-        let opened = opened.and_then(|opened| Ok((opened, hidden(parent, target_name.as_deref())?)));
+        let opened = opened.and_then(|opened| Ok((opened, hidden(parent, target_name.as_deref(), held)?)));
         match opened {
             Ok((parent, name)) => Ok(Self { parent, made, name: Some(name), target: target.to_owned(), target_name }),
             Err(error) => {
@@ -62,6 +65,19 @@ impl Staging {
                 Err(Error::local("make a directory beside", target)(error))
             }
         }
+    }
+
+    /// The same in a target that is there, whatever is in it; it is never published.
+    pub(super) fn within(target: &Path, held: &mut Held) -> Result<Self, Error> {
+        let parent = Dir::open_ambient_dir(target, ambient_authority());
+        let made = parent.and_then(|parent| Ok((parent, hidden(target, None, Some(held))?)));
+        let (parent, name) = made.map_err(Error::local("make a directory in", target))?;
+        Ok(Self { parent, made: Vec::new(), name: Some(name), target: target.to_owned(), target_name: None })
+    }
+
+    /// Whether publishing moves up one thing after the other, and not all at once.
+    pub(super) fn moves_up(&self) -> bool {
+        self.target_name.is_none()
     }
 
     /// The hidden directory, which nobody else can enter.
@@ -151,17 +167,26 @@ fn remove_directories(paths: &[PathBuf]) {
 }
 
 /// Makes a directory with a name of its own that only this user can enter.
-fn hidden(parent: &Path, target_name: Option<&OsStr>) -> io::Result<OsString> {
+fn hidden(parent: &Path, target_name: Option<&OsStr>, mut held: Option<&mut Held>) -> io::Result<OsString> {
     let mut prefix = OsString::from(".");
     if let Some(name) = target_name.filter(|name| name.len() <= MAX_NAME) {
         prefix.push(name);
         prefix.push(".");
     }
-    prefix.push("bndlr-");
-    let private = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path);
+    prefix.push(HIDDEN);
+    let private = |path: &Path| {
+        held.as_mut().map_or(Ok(()), |held| held.note(path))?;
+        fs::DirBuilder::new().mode(0o700).create(path)
+    };
     let made = tempfile::Builder::new().prefix(&prefix).make_in(parent, private)?;
     let ((), path) = made.keep().map_err(|error| error.error)?;
     path.file_name().map(OsStr::to_owned).ok_or_else(|| io::Error::other("a new directory has no name"))
+}
+
+/// Whether a name is one that hidden directories have.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    let (name, hidden) = (name.as_encoded_bytes(), HIDDEN.as_bytes());
+    name.starts_with(b".") && name.windows(hidden.len()).any(|window| window == hidden)
 }
 
 /// Opens a directory, not a link to one, so that its mode can be changed.
@@ -171,7 +196,7 @@ pub(super) fn open_directory(parent: &Dir, path: &Path) -> io::Result<File> {
 }
 
 /// Removes a directory with all that is in it, however deep: the handles that are open at once do not grow with that.
-fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
+pub(super) fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
     let mut at = PathBuf::from(name);
     loop {
         let dir = open_to_empty(parent, &at)?;

@@ -3,6 +3,7 @@
 //! Each name is made anew and never opened where something is, so no link is ever followed. A name that is there
 //! although the view has none of that spelling is one that the file system does not tell from another.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +11,13 @@ use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
+
 use super::error::Fault;
 use super::item::{Contents, Piece, Sink};
 use super::place::Place;
 use super::staging::open_directory;
+use super::update::Stamp;
 
 /// Makes things below a directory that belongs to nobody else.
 pub(super) struct Writer {
@@ -22,6 +26,8 @@ pub(super) struct Writer {
     current: Option<(Place, Dir)>,
     /// The permission bits that new files and directories do not get although they are asked for.
     withheld: u32,
+    /// What the system says of each file, if somebody wants to know.
+    stamps: Option<BTreeMap<Place, Stamp>>,
 }
 
 impl Writer {
@@ -31,7 +37,31 @@ impl Writer {
         let file = top.open_with("probe", OpenOptions::new().write(true).create_new(true).mode(0o777))?;
         let withheld = !file.metadata()?.permissions().mode() & 0o777;
         top.remove_file("probe")?;
-        Ok(Self { top, current: None, withheld })
+        Ok(Self { top, current: None, withheld, stamps: None })
+    }
+
+    /// The same, which notes what the system says of each file.
+    pub(super) fn noting(self) -> Self {
+        Self { stamps: Some(BTreeMap::new()), ..self }
+    }
+
+    /// What has been noted, but for what was written so late that a change that comes next might get the same time.
+    pub(super) fn stamps(self) -> io::Result<BTreeMap<Place, Stamp>> {
+        let Some(mut stamps) = self.stamps else { return Ok(BTreeMap::new()) };
+        // The file system says what time it is by its own clock.
+        let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+        let now = Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) };
+        futimens(&self.top, &now)?;
+        let now = Stamp::of(&self.top.dir_metadata()?);
+        stamps.retain(|_, stamp| stamp.is_before(&now));
+        Ok(stamps)
+    }
+
+    fn note(&mut self, place: &Place, file: &File) -> Result<(), Fault> {
+        let Some(stamps) = &mut self.stamps else { return Ok(()) };
+        let metadata = file.metadata().map_err(local("look at", place))?;
+        stamps.insert(place.clone(), Stamp::of(&metadata));
+        Ok(())
     }
 
     /// The directory that `place` is in.
@@ -82,10 +112,10 @@ impl Sink for Writer {
         options.write(true).create_new(true).mode(mode);
         let mut file = dir.open_with(name, &options).map_err(made("create", place))?;
         write(&mut file, place, contents)?;
-        if mode & withheld == 0 {
-            return Ok(());
+        if mode & withheld != 0 {
+            file.set_permissions(Permissions::from_mode(mode)).map_err(local("set the mode of", place))?;
         }
-        file.set_permissions(Permissions::from_mode(mode)).map_err(local("set the mode of", place))
+        self.note(place, &file)
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
@@ -100,13 +130,21 @@ impl Sink for Writer {
         };
         let from = from.map_err(local("open the directory of", original))?;
         let dir = self.parent(place)?;
-        from.hard_link(original.name(), dir, place.name()).map_err(made("make hard link", place))
+        from.hard_link(original.name(), dir, place.name()).map_err(made("make hard link", place))?;
+        if let Some(stamps) = &mut self.stamps
+            && let Some(&stamp) = stamps.get(original)
+        {
+            stamps.insert(place.clone(), stamp);
+        }
+        Ok(())
     }
 
     fn remove(&mut self, place: &Place, is_directory: bool) -> Result<(), Fault> {
         let dir = self.parent(place)?;
         let removed = if is_directory { dir.remove_dir(place.name()) } else { dir.remove_file(place.name()) };
-        removed.map_err(local("remove", place))
+        removed.map_err(local("remove", place))?;
+        self.stamps.as_mut().map(|stamps| stamps.remove(place));
+        Ok(())
     }
 
     fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {

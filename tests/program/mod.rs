@@ -151,10 +151,10 @@ impl Desk {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// What is here, hidden or not, but for the cache, and what is among the temporary files.
+    /// What is here, hidden or not, but for the cache and what is known of directories, and what is among the temporary files.
     pub fn names(&self) -> Vec<String> {
         let list = |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
-        let here = list(self.0.path()).filter(|name| name != ".tmp" && name != ".cache");
+        let here = list(self.0.path()).filter(|name| name != ".tmp" && name != ".cache" && name != ".local");
         let mut names: Vec<_> = here.chain(list(&self.path(".tmp"))).map(|name| name.into_string().unwrap()).collect();
         names.sort();
         names

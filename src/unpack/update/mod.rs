@@ -1,0 +1,287 @@
+//! Bringing a directory up to date: it becomes what an image has, and nothing else in it is touched.
+//!
+//! `state` keeps what is `known` of a directory; `local` says what is in it; `scene` puts the two beside each other, and
+//! finds what somebody has changed; `stage` makes what is missing, in a hidden directory; `apply` puts that in its place.
+
+mod apply;
+mod known;
+mod local;
+mod scene;
+mod stage;
+mod state;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+pub(super) use self::known::Stamp;
+use self::apply::apply;
+use self::known::{Known, Tree};
+use self::scene::Scene;
+pub use self::scene::{Doing, LocalChange};
+use self::stage::{Stage, check};
+pub(super) use self::state::Held;
+use self::state::Image;
+pub use self::state::States;
+use super::error::Error;
+use super::part::{WAITING, send};
+use super::staging::Staging;
+use super::writer::Writer;
+use super::{Contents, UnpackOptions, Unpacked, listed, read, run, unpack};
+use crate::bundle::{Indexed, MemberNumber};
+use crate::content::{self, ErrorKind, OpenRange};
+use crate::digest::Digest;
+use crate::manifest::RawManifest;
+
+/// How to update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpdateOptions {
+    /// Whether what somebody has changed is to go, and whatever is in a directory of which nothing is known.
+    pub force: bool,
+    /// Whether to read every file that is there, and not to go by size, time and inode.
+    pub verify: bool,
+}
+
+/// What has come of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was there, and all has been unpacked.
+    Pulled,
+    /// Something was there, and now it is what the image has.
+    Updated,
+    /// It was that already.
+    Unchanged,
+}
+
+/// What has been updated.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// What is there now.
+    pub unpacked: Unpacked,
+    /// What has come of it.
+    pub outcome: Outcome,
+    /// What somebody had changed, and is gone.
+    pub discarded: Vec<LocalChange>,
+}
+
+/// Makes the directory at `target` what the image has that `manifest` describes. If nothing is there, this is [`unpack`].
+///
+/// Of a bundle, only members are fetched that the directory does not have already; of any other image, everything. Files
+/// that are as they should be are not touched. What is to change is made and verified in a hidden directory first; then
+/// each file is replaced at once. Broken off at any moment, and done again, it ends right.
+///
+/// What was unpacked there before has to be known to the [`States`] of `options`.
+///
+/// # Errors
+/// Those of [`unpack`]; [`Error::Changed`] when somebody has changed something there that is not as in the image anyway,
+/// and [`Error::Unknown`] when nothing is known of what is there, unless that is to go; [`Error::Busy`].
+pub async fn update(
+    source: &dyn OpenRange,
+    manifest: &RawManifest,
+    target: &Path,
+    how: UpdateOptions,
+    options: &UnpackOptions,
+) -> Result<Updated, Error> {
+    let (path, states) = (target.to_owned(), options.states.clone());
+    let Some(scene) = blocking(move || look(&path, states.as_ref(), how)).await? else {
+        let unpacked = unpack(source, manifest, target, options).await?;
+        return Ok(Updated { unpacked, outcome: Outcome::Pulled, discarded: Vec::new() });
+    };
+    let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
+    let scene = match blocking(move || if_unchanged(scene, job.manifest).map(|it| (it, job))).await? {
+        (Ok(totals), job) => return Ok(job.done(totals, false, 0, Vec::new())),
+        (Err(scene), job) => (scene, job),
+    };
+    let (scene, job) = scene;
+    match Indexed::open(source, manifest).await? {
+        Some(bundle) => job.fetch_members(source, scene, Arc::new(bundle), options).await,
+        None => job.fetch_all(source, manifest, scene, options).await,
+    }
+}
+
+/// Takes a target for itself, if it is to be known what is in it.
+pub(super) fn hold(states: Option<&States>, target: &Path) -> Result<Option<Held>, Error> {
+    states.map(|states| states.hold(target)).transpose()
+}
+
+/// Publishes what has been unpacked, and keeps what is known of it: before, so that this is known whenever the rest is.
+pub(super) fn publish(
+    staging: Staging,
+    held: &Held,
+    digest: Digest,
+    all: Contents,
+    writer: Writer,
+) -> Result<(), Error> {
+    let moves_up = staging.moves_up();
+    let keep = |image: &Image, is_complete| {
+        if let Err(error) = held.save(std::slice::from_ref(image), is_complete, false) {
+            tracing::debug!("* what is unpacked will not be known: {error}");
+        }
+    };
+    let stamps = writer.stamps().map_err(Error::local("look at what is in", held.directory()))?;
+    let image = Image::new(digest, all, &stamps);
+    keep(&image, !moves_up);
+    staging.publish()?;
+    if moves_up {
+        keep(&image, true);
+    }
+    Ok(())
+}
+
+/// Looks at what is there: nothing, if all is to be unpacked.
+fn look(target: &Path, states: Option<&States>, how: UpdateOptions) -> Result<Option<Scene>, Error> {
+    let held = hold(states, target)?;
+    let is_empty = match fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::symlink_metadata(target).is_err(),
+        Err(error) => return Err(Error::local("read", target)(error)),
+    };
+    if is_empty {
+        return Ok(None);
+    }
+    let held = held.ok_or_else(|| Error::NoStates(target.to_owned()))?;
+    let scene = Scene::look(held, how.verify)?;
+    if scene.known.images.is_empty() && !how.force {
+        return Err(Error::Unknown(target.to_owned()));
+    }
+    Ok(Some(scene))
+}
+
+/// How many files and bytes there are, if the directory is as this image has it; else, what is there.
+fn if_unchanged(mut scene: Scene, image: Digest) -> Result<Result<(u64, u64), Scene>, Error> {
+    match &scene.known.images[..] {
+        [only] if only.digest == image && scene.known.is_complete => {}
+        _ => return Ok(Err(scene)),
+    }
+    scene.read_for(None);
+    if !scene.changes(None).is_empty() {
+        return Ok(Err(scene));
+    }
+    let has_learned = scene.has_learned();
+    let Some(mut known) = scene.known.images.pop() else { return Ok(Err(scene)) };
+    if has_learned {
+        let stamps = known.tree.rows().map(|row| scene.stamp_of(scene.find(row.path)?));
+        known.stamps = stamps.collect();
+        let local = Error::local("keep what is known of", scene.held.directory());
+        scene.held.save(&[Image::from(&known)], true, false).map_err(local)?;
+    }
+    Ok(Ok(known.tree.totals()))
+}
+
+/// Runs `work` on a thread that may take its time.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| content::Error::new(ErrorKind::Local, error))?
+}
+
+/// What is to be done, and where.
+#[derive(Clone)]
+struct Job {
+    manifest: Digest,
+    how: UpdateOptions,
+    target: PathBuf,
+}
+
+/// What a directory lacks of a bundle.
+struct Needs {
+    /// The numbers of the entries.
+    wanted: Vec<usize>,
+    /// Members with parts of these that the directory has.
+    is_here: BTreeSet<MemberNumber>,
+    discarded: Vec<LocalChange>,
+}
+
+impl Job {
+    fn done(&self, totals: (u64, u64), is_changed: bool, bytes_fetched: u64, discarded: Vec<LocalChange>) -> Updated {
+        let (files, bytes) = totals;
+        let unpacked = Unpacked { directory: self.target.clone(), files, bytes, bytes_fetched };
+        let outcome = if is_changed { Outcome::Updated } else { Outcome::Unchanged };
+        Updated { unpacked, outcome, discarded }
+    }
+
+    /// What somebody has changed, and is to go.
+    fn discards(&self, scene: &Scene, new: &Tree) -> Result<Vec<LocalChange>, Error> {
+        let changes = scene.changes(Some(new));
+        if changes.is_empty() || self.how.force {
+            return Ok(changes);
+        }
+        Err(Error::Changed { directory: self.target.clone(), changes })
+    }
+
+    /// Fetches those members of a bundle that the directory does not have.
+    async fn fetch_members(
+        self,
+        source: &dyn OpenRange,
+        mut scene: Scene,
+        bundle: Arc<Indexed>,
+        options: &UnpackOptions,
+    ) -> Result<Updated, Error> {
+        let (job, new, limits) = (self.clone(), Arc::clone(&bundle), options.limits);
+        let (mut scene, needs) = blocking(move || {
+            check(&new, limits)?;
+            let needs = job.needs(&mut scene, &new)?;
+            Ok((scene, needs))
+        })
+        .await?;
+        let (sender, pieces) = mpsc::channel(WAITING);
+        let is_here = needs.is_here.clone();
+        let contents = bundle.contents_without(source, &needs.wanted, move |member| is_here.contains(&member));
+        let (new, digest) = (Arc::clone(&bundle), self.manifest);
+        let worker = tokio::task::spawn_blocking(move || {
+            let mut stage = Stage::new(&mut scene)?;
+            let made = stage.fill(&mut scene, &new, &needs.wanted, &needs.is_here, pieces)?;
+            let tree = Tree::Bundle(new);
+            let (totals, staged) = (tree.totals(), stage.finish(&mut scene, &tree, &made)?);
+            let is_changed = apply(scene, Known { digest, tree, stamps: Vec::new() }, staged)?;
+            Ok::<_, Error>((totals, is_changed, needs.discarded))
+        });
+        let sent = send(contents, sender).await;
+        let done = worker.await.map_err(|error| content::Error::new(ErrorKind::Local, error));
+        sent?;
+        let (totals, is_changed, discarded) = done??;
+        Ok(self.done(totals, is_changed, bundle.fetched(), discarded))
+    }
+
+    /// What the directory lacks, if nothing is in the way.
+    fn needs(&self, scene: &mut Scene, bundle: &Arc<Indexed>) -> Result<Needs, Error> {
+        scene.read_for(Some(bundle));
+        let discarded = self.discards(scene, &Tree::Bundle(Arc::clone(bundle)))?;
+        let wanted: Vec<usize> = (0..bundle.entries().len()).filter(|&entry| !scene.has(bundle, entry)).collect();
+        let mut is_here = BTreeSet::new();
+        for &entry in &wanted {
+            let is_file = scene.find(bundle.entry(entry).path().as_bytes()).is_some();
+            // Of a large file, the directory may have parts.
+            if is_file && bundle.members_with(entry).len() > 1 {
+                is_here.extend(bundle.members_with(entry).filter(|&member| scene.rebuild(bundle, member).is_some()));
+            }
+        }
+        Ok(Needs { wanted, is_here, discarded })
+    }
+
+    /// Fetches all of an image.
+    async fn fetch_all(
+        self,
+        source: &dyn OpenRange,
+        manifest: &RawManifest,
+        mut scene: Scene,
+        options: &UnpackOptions,
+    ) -> Result<Updated, Error> {
+        run(source, manifest, options, move |image, limits, feed| {
+            let mut stage = Stage::new(&mut scene)?;
+            let all = read(image, limits, feed, &mut stage.sink())?;
+            feed.check().map_err(Error::local("finish", &self.target))?;
+            let tree = Tree::Other(all.nodes.into_iter().map(|(place, node)| listed(&place, node)).collect());
+            scene.read_for(None);
+            let rows: Vec<usize> = (0..tree.len()).collect();
+            let staged = stage.finish(&mut scene, &tree, &rows)?;
+            let (totals, discarded) = (tree.totals(), self.discards(&scene, &tree)?);
+            let known = Known { digest: self.manifest, tree, stamps: Vec::new() };
+            let is_changed = apply(scene, known, staged)?;
+            Ok(self.done(totals, is_changed, image.size(), discarded))
+        })
+        .await
+    }
+}

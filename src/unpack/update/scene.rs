@@ -1,0 +1,256 @@
+//! What is in a directory, beside what is known of it: what of that is as an image put it there, and what has been changed
+//! since.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, FileExt};
+
+use super::known::{Known, Row, RowKind, Stamp, Tree};
+use super::local::{Found, FoundKind, Handles};
+use super::state::{Held, State};
+use crate::bundle::{Entry, Indexed, MemberNumber, Piece, compare_paths};
+use crate::text::printable;
+use crate::unpack::error::Error;
+use crate::unpack::place::path_of;
+
+/// How old a file has to be, in seconds, so that a change right after it was read shows in its time, on any file system.
+const SETTLED: i64 = 2;
+
+/// What somebody has done to what was in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It was not there.
+    Added,
+    /// It is not there any more.
+    Removed,
+    /// It is something else, or has other contents or another mode.
+    Modified,
+}
+
+/// Something in a directory that is not as it was put there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalChange {
+    /// Where, relative to the directory.
+    pub path: PathBuf,
+    /// What has been done.
+    pub doing: Doing,
+}
+
+impl fmt::Display for LocalChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doing = match self.doing {
+            Doing::Added => "added",
+            Doing::Removed => "removed",
+            Doing::Modified => "modified",
+        };
+        write!(f, "{} ({doing})", printable(&self.path.to_string_lossy()))
+    }
+}
+
+/// What is in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// What the known image with this number has there.
+    Of(usize),
+    /// What the new image has there.
+    New,
+    /// Nobody knows, or something else.
+    Unknown,
+    /// It is no file: all that it is shows without reading.
+    Plain,
+}
+
+/// A directory that nobody else is at work in, what is in it, and what is known of that.
+pub(super) struct Scene {
+    pub(super) held: Held,
+    pub(super) known: State,
+    pub(super) handles: Handles,
+    pub(super) found: Vec<Found>,
+    /// Of each that was found.
+    pub(super) standings: Vec<Standing>,
+    /// What is older than this many seconds after 1970, and has just been read, is known from now on.
+    settled: i64,
+}
+
+impl Scene {
+    /// Looks at all that is in the directory; reads files only if `distrusts` what shows without.
+    pub(super) fn look(held: Held, distrusts: bool) -> Result<Self, Error> {
+        let known = held.load().unwrap_or_default();
+        let path = held.directory();
+        let top = Dir::open_ambient_dir(path, ambient_authority()).map_err(Error::local("open", path))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let mut handles = Handles::new(top);
+        let found = handles.scan().map_err(|(below, source)| {
+            let what = "read directory";
+            Error::Local { what, path: path.join(path_of(&below)), source }
+        })?;
+        let standings = found.iter().map(|found| standing(found, &known, distrusts)).collect();
+        let settled = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(SETTLED);
+        Ok(Self { held, known, handles, found, standings, settled })
+    }
+
+    pub(super) fn find(&self, path: &[u8]) -> Option<usize> {
+        self.found.binary_search_by(|found| compare_paths(&found.path, path)).ok()
+    }
+
+    /// Reads files that have to be read, and finds those that `new` has in this way, and then those of known images.
+    pub(super) fn read_for(&mut self, new: Option<&Indexed>) {
+        let known = std::mem::take(&mut self.known);
+        let numbered = known.images.iter().enumerate().rev();
+        let of_known = numbered.filter_map(|(number, known)| Some((Standing::Of(number), known.tree.bundle()?)));
+        for (standing, bundle) in new.map(|bundle| (Standing::New, bundle)).into_iter().chain(of_known) {
+            let mut reading = Reading { handles: &mut self.handles, bundle, members: BTreeMap::new() };
+            for (found, is) in self.found.iter().zip(&mut self.standings) {
+                if *is == Standing::Unknown && reading.has(found) {
+                    *is = standing;
+                }
+            }
+        }
+        self.known = known;
+    }
+
+    /// Whether what `bundle` has at an entry's path is there, but perhaps for the mode. Where two bundles have the same path
+    /// in members of the same digests, they have the same there.
+    pub(super) fn has(&self, bundle: &Indexed, entry: usize) -> bool {
+        let row = Row::from(bundle.entry(entry));
+        if row.kind == RowKind::Directory {
+            return true;
+        }
+        let Some(number) = self.find(row.path) else { return false };
+        let found = &self.found[number];
+        let has_same = |known: &Known| {
+            let Some((old, at)) = known.tree.bundle().and_then(|old| Some((old, old.find(row.path)?))) else { return false };
+            old.entry(at).kind() == bundle.entry(entry).kind() && old.members_of(at).eq(bundle.members_of(entry))
+        };
+        // What its owner cannot read is made anew, if it needs another mode.
+        found.is_like(&row)
+            && (found.mode == row.mode || found.mode & 0o400 != 0)
+            && match self.standings[number] {
+                Standing::New => true,
+                Standing::Unknown => false,
+                Standing::Of(known) => has_same(&self.known.images[known]),
+                Standing::Plain => self.known.images.iter().any(has_same),
+            }
+    }
+
+    /// What is in a member of `bundle`, if the directory has that.
+    pub(super) fn rebuild(&mut self, bundle: &Indexed, member: MemberNumber) -> Option<Vec<Piece>> {
+        rebuild(&mut self.handles, bundle, member)
+    }
+
+    /// What has been changed, but for what is as `new` has it anyway.
+    pub(super) fn changes(&self, new: Option<&Tree>) -> Vec<LocalChange> {
+        let mut changes = Vec::new();
+        let mut note = |path: &[u8], doing| changes.push(LocalChange { path: path_of(path), doing });
+        let trees = || self.known.images.iter().map(|known| &known.tree).chain(new);
+        for (found, standing) in self.found.iter().zip(&self.standings) {
+            let mut rows = trees().filter_map(|tree| Some(tree.row(tree.find(&found.path)?))).peekable();
+            if rows.peek().is_none() {
+                note(&found.path, Doing::Added);
+                continue;
+            }
+            if *standing == Standing::Unknown || !rows.any(|row| found.is_like(&row) && self.is_mode(found, row.mode)) {
+                note(&found.path, Doing::Modified);
+            }
+        }
+        // Where work was broken off, what is missing may be on its way.
+        if let (Some(last), true) = (self.known.images.last(), self.known.is_complete) {
+            let is_gone = |path: &[u8]| new.is_some_and(|new| new.find(path).is_none());
+            let mut here = self.found.iter().peekable();
+            for row in last.tree.rows() {
+                while here.next_if(|found| compare_paths(&found.path, row.path).is_lt()).is_some() {}
+                if here.peek().is_none_or(|found| found.path != row.path) && !is_gone(row.path) {
+                    note(row.path, Doing::Removed);
+                }
+            }
+        }
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        changes
+    }
+
+    /// Whether something has the mode that it should have, or, where work was broken off, one that it may have meanwhile.
+    fn is_mode(&self, found: &Found, mode: u32) -> bool {
+        let is_passing = || !self.known.is_complete && (found.mode == mode | 0o700 || found.mode == 0o700);
+        match found.kind {
+            FoundKind::Symlink { .. } => true,
+            FoundKind::Directory => found.mode == mode || is_passing(),
+            FoundKind::File { .. } | FoundKind::Other => found.mode == mode,
+        }
+    }
+
+    /// What a file is to be known by that has not been touched.
+    pub(super) fn stamp_of(&self, found: usize) -> Option<Stamp> {
+        let FoundKind::File { stamp, .. } = self.found[found].kind else { return None };
+        let path = &self.found[found].path;
+        let is_known = self.known.images.iter().any(|known| {
+            known.tree.find(path).is_some_and(|row| known.stamps[row] == Some(stamp))
+        });
+        (is_known || stamp.is_before_second(self.settled)).then_some(stamp)
+    }
+
+    /// Whether something that is known has been read, so that it shows without reading from now on.
+    pub(super) fn has_learned(&self) -> bool {
+        let Some(known) = self.known.images.last() else { return false };
+        (0..self.found.len()).any(|number| {
+            let row = known.tree.find(&self.found[number].path);
+            self.stamp_of(number).is_some() && row.is_some_and(|row| known.stamps[row] != self.stamp_of(number))
+        })
+    }
+}
+
+/// What is in a file, as far as shows without reading it.
+fn standing(found: &Found, known: &State, distrusts: bool) -> Standing {
+    let FoundKind::File { stamp, .. } = found.kind else { return Standing::Plain };
+    let is_of = |known: &Known| {
+        let row = known.tree.find(&found.path);
+        row.is_some_and(|row| found.is_like(&known.tree.row(row)) && known.stamps[row] == Some(stamp))
+    };
+    let number = known.images.iter().rposition(is_of).filter(|_| !distrusts);
+    number.map_or(Standing::Unknown, Standing::Of)
+}
+
+/// Files that are held against the members of a bundle.
+struct Reading<'a> {
+    handles: &'a mut Handles,
+    bundle: &'a Indexed,
+    /// Those that have been put together, and whether they were what they should be.
+    members: BTreeMap<MemberNumber, bool>,
+}
+
+impl Reading<'_> {
+    /// Whether the bundle has a file with these contents at its path.
+    fn has(&mut self, found: &Found) -> bool {
+        let Some(entry) = self.bundle.find(&found.path) else { return false };
+        if !found.is_like(&self.bundle.entry(entry).into()) {
+            return false;
+        }
+        let (handles, bundle) = (&mut *self.handles, self.bundle);
+        let mut members = bundle.members_with(entry);
+        members.all(|member| {
+            *self.members.entry(member).or_insert_with(|| rebuild(handles, bundle, member).is_some())
+        })
+    }
+}
+
+/// What is in a member, if files have that, and links are what they should be.
+fn rebuild(handles: &mut Handles, bundle: &Indexed, member: MemberNumber) -> Option<Vec<Piece>> {
+    let mut open: Option<(String, File)> = None;
+    let mut read = |entry: &Entry, offset: u64, buffer: &mut [u8]| {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let file = match open.take() {
+            Some((path, file)) if path == entry.path() => file,
+            _ => handles.file(entry.path().as_bytes())?,
+        };
+        file.read_exact_at(buffer, offset)?;
+        open = Some((entry.path().to_owned(), file));
+        Ok(())
+    };
+    // What cannot be read is not what it should be.
+    bundle.rebuild(member, &mut read).unwrap_or_default()
+}

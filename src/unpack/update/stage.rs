@@ -1,0 +1,240 @@
+//! What has to be in a directory and is not: made in a hidden directory inside of it, and verified there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use cap_std::fs::{Dir, FileExt};
+use tokio::sync::mpsc;
+
+use super::known::{RowKind, Stamp, Tree};
+use super::local::{FoundKind, Handles, is_same};
+use super::scene::{Scene, Standing};
+use crate::bundle::{Entry, Indexed, MemberNumber};
+use crate::unpack::Limits;
+use crate::unpack::error::{Error, Fault};
+use crate::unpack::item::{Contents, Item, Nowhere, Piece, Sink};
+use crate::unpack::part::{Message, stopped};
+use crate::unpack::place::{Place, names};
+use crate::unpack::staging::Staging;
+use crate::unpack::view::{Rules, View};
+use crate::unpack::writer::Writer;
+
+/// The hidden directory, and what is in it. Dropped, it is removed.
+pub(super) struct Staged {
+    _staging: Staging,
+    pub(super) handles: Handles,
+    /// For each row of the tree, whether what is to be there is in the hidden directory.
+    pub(super) rows: Vec<bool>,
+    /// What the system says of the files.
+    pub(super) stamps: BTreeMap<Place, Stamp>,
+}
+
+/// A hidden directory that nothing is in, and what makes files in it.
+pub(super) struct Stage {
+    staging: Staging,
+    top: Dir,
+    writer: Writer,
+}
+
+impl Stage {
+    pub(super) fn new(scene: &mut Scene) -> Result<Self, Error> {
+        let target = scene.held.directory().to_owned();
+        let staging = Staging::within(&target, &mut scene.held)?;
+        let top = staging.open()?;
+        let writer = top.try_clone().and_then(|top| Ok(Writer::new(top)?.noting()));
+        let writer = writer.map_err(Error::local("make files in", &target))?;
+        Ok(Self { staging, top, writer })
+    }
+
+    /// What to make things with: directories only hold what is in them, and have a mode that allows that.
+    pub(super) fn sink(&mut self) -> impl Sink + use<'_> {
+        Holding(&mut self.writer)
+    }
+
+    /// Makes what is `wanted` of a bundle: of what is in members that `is_here`, from what the directory has, of others from
+    /// the `pieces` that come. Of a small file that is there already, nothing is made.
+    pub(super) fn fill(
+        &mut self,
+        scene: &mut Scene,
+        bundle: &Indexed,
+        wanted: &[usize],
+        is_here: &BTreeSet<MemberNumber>,
+        pieces: mpsc::Receiver<Message>,
+    ) -> Result<Vec<usize>, Error> {
+        let mut sink = Holding(&mut self.writer);
+        let mut view = View::new(&mut sink, Limits { entries: u64::MAX, bytes: u64::MAX });
+        view.begin(Rules { whiteouts: false, unique: true });
+        let mut made = Vec::new();
+        let mut source = Source { scene, bundle, is_here, pieces, members: Vec::new(), first: None, bytes: Bytes::new() };
+        for &number in wanted {
+            let entry = bundle.entry(number);
+            source.begin(number)?;
+            if !source.is_there(entry) {
+                view.apply(&Item::from(entry), &mut source)?;
+                made.push(number);
+            }
+        }
+        source.end()?;
+        view.finish()?;
+        Ok(made)
+    }
+
+    /// Removes files that the directory has already, and says what is left.
+    pub(super) fn finish(self, scene: &mut Scene, tree: &Tree, made: &[usize]) -> Result<Staged, Error> {
+        let Self { staging, top, mut writer } = self;
+        let target = scene.held.directory().to_owned();
+        let (mut handles, mut rows) = (Handles::new(top), vec![false; tree.len()]);
+        for &number in made {
+            let row = tree.row(number);
+            let is_there = match row.kind {
+                RowKind::Directory => true,
+                RowKind::File { .. } => has_file(scene, &mut handles, row.path),
+                RowKind::Symlink { .. } => scene.find(row.path).is_some_and(|found| scene.found[found].is_like(&row)),
+            };
+            rows[number] = !is_there;
+            if is_there && !matches!(row.kind, RowKind::Directory) {
+                writer.remove(&place(row.path)?, false)?;
+            }
+        }
+        let stamps = writer.stamps().map_err(Error::local("make files in", &target))?;
+        Ok(Staged { _staging: staging, handles, rows, stamps })
+    }
+}
+
+/// Whether a file has the same contents in the directory; then it counts as that of the new image.
+fn has_file(scene: &mut Scene, staged: &mut Handles, path: &[u8]) -> bool {
+    let Some(found) = scene.find(path) else { return false };
+    let same = match (scene.handles.file(path), staged.file(path)) {
+        (Ok(here), Ok(new)) => is_same(&here, &new).unwrap_or(false),
+        _ => false,
+    };
+    if same {
+        scene.standings[found] = Standing::New;
+    }
+    same
+}
+
+/// The place of a path that an image has.
+pub(super) fn place(path: &[u8]) -> Result<Place, Fault> {
+    let mut place = Place::top();
+    names(path)?.into_iter().for_each(|name| place.push(name));
+    Ok(place)
+}
+
+/// Whether all of a bundle can be unpacked at all: its names, and how much it is.
+pub(super) fn check(bundle: &Indexed, limits: Limits) -> Result<(), Fault> {
+    let mut sink = Nowhere;
+    let mut view = View::new(&mut sink, limits);
+    view.begin(Rules { whiteouts: false, unique: true });
+    bundle.entries().try_for_each(|entry| view.apply(&Item::from(entry), &mut Nothing))
+}
+
+struct Nothing;
+
+impl Contents for Nothing {
+    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+        Ok(Piece::End)
+    }
+}
+
+/// The contents of one entry after the other.
+struct Source<'a> {
+    scene: &'a mut Scene,
+    bundle: &'a Indexed,
+    is_here: &'a BTreeSet<MemberNumber>,
+    pieces: mpsc::Receiver<Message>,
+    /// The members with this entry that have not been read, the last first.
+    members: Vec<MemberNumber>,
+    /// What has been read and not been handed out.
+    first: Option<Bytes>,
+    /// What has been handed out.
+    bytes: Bytes,
+}
+
+impl Source<'_> {
+    /// Begins the next entry.
+    fn begin(&mut self, entry: usize) -> Result<(), Fault> {
+        self.members = self.bundle.members_with(entry).collect();
+        self.members.reverse();
+        self.first = self.read()?;
+        Ok(())
+    }
+
+    /// What is in the next member.
+    fn read(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Some(member) = self.members.pop() else { return Ok(None) };
+        if !self.is_here.contains(&member) {
+            return Ok(Some(self.pieces.blocking_recv().flatten().ok_or_else(stopped)?.bytes));
+        }
+        let pieces = self.scene.rebuild(self.bundle, member);
+        let gone = || std::io::Error::other("a file of the directory has changed meanwhile");
+        Ok(Some(pieces.and_then(|mut pieces| pieces.pop()).ok_or_else(gone)?.bytes))
+    }
+
+    /// Whether the directory has a file with these contents, all of which are at hand.
+    fn is_there(&mut self, entry: &Entry) -> bool {
+        let Some(bytes) = self.first.as_ref().filter(|bytes| bytes.len() as u64 == entry.size()) else { return false };
+        let path = entry.path().as_bytes();
+        let Some(found) = self.scene.find(path) else { return false };
+        if !matches!(self.scene.found[found].kind, FoundKind::File { size, .. } if size == entry.size()) {
+            return false;
+        }
+        let mut here = vec![0; bytes.len()];
+        let read = self.scene.handles.file(path).and_then(|file| file.read_exact_at(&mut here, 0));
+        let is_same = read.is_ok() && here == bytes[..];
+        if is_same {
+            self.scene.standings[found] = Standing::New;
+        }
+        is_same
+    }
+
+    /// Waits until it is said that all have come, and were what they should be.
+    fn end(&mut self) -> Result<(), Fault> {
+        if matches!(self.pieces.blocking_recv(), Some(None)) { Ok(()) } else { Err(stopped()) }
+    }
+}
+
+impl Contents for Source<'_> {
+    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+        let next = match self.first.take() {
+            Some(bytes) => Some(bytes),
+            None => self.read()?,
+        };
+        Ok(match next {
+            Some(bytes) => {
+                self.bytes = bytes;
+                if self.bytes.is_empty() { Piece::End } else { Piece::Data(&self.bytes) }
+            }
+            None => Piece::End,
+        })
+    }
+}
+
+/// Makes everything in directories that only hold it: they have another mode than they are to get.
+struct Holding<'a>(&'a mut Writer);
+
+impl Sink for Holding<'_> {
+    fn directory(&mut self, place: &Place, _: u32) -> Result<(), Fault> {
+        self.0.directory(place, 0o700)
+    }
+
+    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+        self.0.file(place, mode, contents)
+    }
+
+    fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
+        self.0.symlink(place, target)
+    }
+
+    fn hard_link(&mut self, place: &Place, original: &Place) -> Result<(), Fault> {
+        self.0.hard_link(place, original)
+    }
+
+    fn remove(&mut self, place: &Place, is_directory: bool) -> Result<(), Fault> {
+        self.0.remove(place, is_directory)
+    }
+
+    fn set_mode(&mut self, _: &Place, _: u32) -> Result<(), Fault> {
+        Ok(())
+    }
+}
