@@ -250,10 +250,10 @@ fn version_control_and_ignore_files_stay_out() {
 #[test]
 fn a_pattern_that_is_none_is_an_error_that_names_its_line() {
     let root = TempDir::new().unwrap();
-    write(root.path(), ".bndlrignore", "ok\na{b\n");
+    write(root.path(), ".bndlrignore", "ok\na[b\n");
     let error = scan(root.path(), &Selection::default()).unwrap_err().to_string();
     assert!(error.contains(".bndlrignore line 2"), "{error}");
-    let selection = Selection { exclude: vec!["a{b".into()], ..Default::default() };
+    let selection = Selection { exclude: vec!["a[b".into()], ..Default::default() };
     assert!(matches!(scan(root.path(), &selection), Err(Error::Pattern { .. })));
 }
 

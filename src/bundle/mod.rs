@@ -13,6 +13,7 @@ mod links;
 mod member;
 mod order;
 mod part;
+mod pattern;
 mod plan;
 mod section;
 mod varint;
@@ -25,6 +26,7 @@ pub use indexed::{Indexed, LayerIndex, MemberNumber, Piece, ReadContents, ReadEr
 pub use links::{Escape, Links};
 pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, MEMBER_HEADER, Place};
 pub use order::{Order, OrderError, compare_paths};
+pub use pattern::{Pattern, PatternError, Patterns};
 pub use plan::{MemberPlan, members_of, plan_members};
 pub use section::{MAX_SECTION, SectionError, SectionKind};
 

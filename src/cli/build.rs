@@ -20,12 +20,13 @@ use super::push::write_digest;
 #[command(after_help = "\
 Examples:
   bndlr build ./manifests -o oci:layout:v1
-  bndlr build ./manifests -o archive:manifests.tar:v1")]
+  bndlr build ./manifests -o archive:manifests.tar:v1
+  bndlr build ./manifests --list")]
 pub(super) struct Build {
     #[command(flatten)]
     pack: PackArgs,
     /// Where to write it: oci:DIR[:tag], which is added to, or archive:FILE[:tag], which is replaced
-    #[arg(short, long = "output", required = true, value_name = "LOCATION")]
+    #[arg(short, long = "output", required_unless_present = "list", value_name = "LOCATION")]
     outputs: Vec<String>,
     /// Write the digest to this file
     #[arg(long, value_name = "FILE")]
@@ -34,6 +35,9 @@ pub(super) struct Build {
 
 impl Build {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
+        if self.pack.is_list() {
+            return self.pack.list(output).await;
+        }
         let locations = self.outputs.iter().map(|text| Location::parse(text)).collect::<Result<Vec<_>, _>>()?;
         let connection = Connection::none();
         if let Some(Location::Registry(reference)) =

@@ -3,6 +3,7 @@
 //! What a user typed is parsed into one struct per command, and each command turns that into what the rooms to the left
 //! need. Everything that is said to a person is said here.
 
+mod annotations;
 mod ask;
 mod attach;
 mod blob;
@@ -19,6 +20,7 @@ mod diff;
 mod duration;
 mod error;
 mod gc;
+mod git;
 mod home;
 mod inspect;
 mod interrupt;
@@ -39,6 +41,7 @@ mod quine;
 mod referrers;
 mod resolve;
 mod save;
+mod selected;
 mod serve;
 mod show_diff;
 mod signature;

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::annotations::AnnotationArgs;
 use super::cache::{self, CacheUse};
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count, size};
 use super::progress;
+use super::selected;
 use crate::manifest::{self, Descriptor, Platform};
 use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Split, Symlinks, Tree};
 use crate::reference::Tag;
@@ -73,7 +75,7 @@ impl SelectionArgs {
             SymlinksArg::Follow => Symlinks::Follow,
             SymlinksArg::Error => Symlinks::Error,
         };
-        Selection { exclude: self.exclude.clone(), include_vcs: self.include_vcs, symlinks }
+        Selection { exclude: self.exclude.clone(), include: Vec::new(), include_vcs: self.include_vcs, symlinks }
     }
 }
 
@@ -85,6 +87,12 @@ pub(super) struct PackArgs {
 
     #[command(flatten)]
     selection: SelectionArgs,
+    /// Pack only what matches, in git's syntax, in the directories that it is in (can be repeated)
+    #[arg(long, value_name = "PATTERN", help_heading = "What goes in")]
+    include: Vec<String>,
+    /// Only show what would go in, and why the rest would not: nothing is packed or sent
+    #[arg(long, help_heading = "What goes in")]
+    list: bool,
     /// Pack without the cache: compress everything, and keep nothing for the next time
     #[arg(long, help_heading = "What goes in")]
     no_cache: bool,
@@ -92,9 +100,8 @@ pub(super) struct PackArgs {
     /// Add a tag (can be repeated, or several with commas)
     #[arg(short, long = "tag", value_name = "TAG", value_delimiter = ',', help_heading = "Image")]
     pub(super) tags: Vec<Tag>,
-    /// Annotate the manifest
-    #[arg(short, long = "annotation", value_name = "KEY=VALUE", value_parser = pair, help_heading = "Image")]
-    annotations: Vec<(String, String)>,
+    #[command(flatten)]
+    annotations: AnnotationArgs,
     /// Label the image
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair, help_heading = "Image")]
     labels: Vec<(String, String)>,
@@ -180,6 +187,22 @@ impl PackArgs {
         }
     }
 
+    /// Whether only what goes in is to be shown.
+    pub(super) fn is_list(&self) -> bool {
+        self.list
+    }
+
+    /// Shows what goes in, and why the rest does not.
+    pub(super) async fn list(&self, output: &Output) -> Result<(), Error> {
+        let (directory, selection) = (self.directory.clone(), self.selection());
+        let tree = aside(move || scan(&directory, &selection)).await?;
+        selected::show(&self.directory, &tree, output)
+    }
+
+    fn selection(&self) -> Selection {
+        Selection { include: self.include.clone(), ..self.selection.selection() }
+    }
+
     /// Finds, says and packs what goes in, about `subject`.
     pub(super) async fn pack(
         &self,
@@ -187,25 +210,21 @@ impl PackArgs {
         cache: CacheUse,
         output: &Output,
     ) -> Result<Bundle, Error> {
-        let (selection, mut options) = (self.selection.selection(), self.options(subject)?);
-        options.cache = if self.no_cache { None } else { cache::open(cache, output)? };
-        if self.image_format == ImageFormatArg::Docker && !self.annotations.is_empty() {
-            return Err(Error::usage("-a annotates an OCI manifest, and schema 2 has no annotations")
+        if self.image_format == ImageFormatArg::Docker && self.annotations.is_any() {
+            return Err(Error::usage("an OCI manifest is annotated, and schema 2 has no annotations")
                 .hint("use -l for labels, or leave out --image-format docker"));
         }
+        let (selection, mut options) = (self.selection(), self.options(subject)?);
+        options.image.annotations = self.annotations.all(&self.directory, output).await?;
+        options.cache = if self.no_cache { None } else { cache::open(cache, output)? };
         let (directory, output) = (self.directory.clone(), output.clone());
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        // Not one of the runtime's threads: those are waited for after an interruption, and there is nothing here that
-        // would have to be cleaned up.
-        std::thread::spawn(move || sender.send(pack(&directory, &selection, &options, &output)));
-        receiver.await.map_err(|_| Error::new(Exit::Local, "packing stopped"))?
+        aside(move || pack(&directory, &selection, &options, &output)).await
     }
 
     fn options(&self, subject: Option<Descriptor>) -> Result<PackOptions, Error> {
         let image = ImageOptions {
             format: self.format(),
             platform: self.platform.clone(),
-            annotations: self.annotations.iter().cloned().collect(),
             artifact_type: self.artifact_type.clone(),
             subject,
             labels: self.labels.iter().cloned().collect(),
@@ -216,8 +235,20 @@ impl PackArgs {
     }
 }
 
+/// Does this on a thread of its own. It is not one of the runtime's: those are waited for after an interruption, and there
+/// is nothing here that would have to be cleaned up.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.await.map_err(|_| Error::new(Exit::Local, "packing stopped"))?
+}
+
+fn scan(directory: &Path, selection: &Selection) -> Result<Tree, Error> {
+    pack::scan(directory, selection).map_err(|error| swapped(directory, error.into()))
+}
+
 fn pack(directory: &Path, selection: &Selection, options: &PackOptions, output: &Output) -> Result<Bundle, Error> {
-    let tree = pack::scan(directory, selection).map_err(|error| swapped(directory, error.into()))?;
+    let tree = scan(directory, selection)?;
     for warning in tree.warnings() {
         output.warn(warning);
     }

@@ -18,8 +18,20 @@ use crate::content::Outcome;
 use crate::pack::Bundle;
 
 /// What says how a directory is packed: this program is packed always alike, so that it has one digest.
-const NOT_OF_THIS_PROGRAM: [&str; 8] =
-    ["exclude", "include_vcs", "symlinks", "annotations", "labels", "platform", "artifact_type", "subject"];
+const NOT_OF_THIS_PROGRAM: [&str; 12] = [
+    "exclude",
+    "include",
+    "include_vcs",
+    "symlinks",
+    "list",
+    "annotations",
+    "annotation_file",
+    "annotate_git",
+    "labels",
+    "platform",
+    "artifact_type",
+    "subject",
+];
 
 /// Pack a directory and push it
 ///
@@ -36,17 +48,19 @@ Examples:
   bndlr push ./manifests ghcr.io/team/app:main --if-changed -l revision=abc123
   bndlr push ./manifests ghcr.io/team/app:main --check
   bndlr push ./policies localhost:5000/policies:v1 --exclude '*_test.rego'
+  bndlr push ./policies --list --exclude '*_test.rego'
   bndlr push rules.yaml localhost:5000/rules:v1 --digest-file digest.txt
   bndlr push ./report localhost:5000/demo:r1 --subject localhost:5000/demo:v1
   bndlr push --self localhost:5000/bndlr:v1")]
 #[command(override_usage = "\
 bndlr push [OPTIONS] <DIRECTORY> <REFERENCE>...
-       bndlr push [OPTIONS] --self <REFERENCE>...")]
+       bndlr push [OPTIONS] --self <REFERENCE>...
+       bndlr push [OPTIONS] --list <DIRECTORY>")]
 pub(super) struct Push {
     #[command(flatten)]
     pack: PackArgs,
     /// Where to push to
-    #[arg(required_unless_present = "this_program", value_name = "REFERENCE")]
+    #[arg(required_unless_present_any = ["this_program", "list"], value_name = "REFERENCE")]
     references: Vec<String>,
     /// Push this program as the image that "bndlr quine" serves, and no directory
     #[arg(long = "self", conflicts_with_all = NOT_OF_THIS_PROGRAM)]
@@ -62,6 +76,9 @@ pub(super) struct Push {
 
 impl Push {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
+        if self.pack.is_list() {
+            return self.pack.list(output).await;
+        }
         let locations = self.references()?.map(Location::parse).collect::<Result<Vec<_>, _>>()?;
         let about = self.pack.subject()?;
         let mut destinations = Destination::group(&locations, &self.pack.tags);

@@ -65,6 +65,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Nothing in the directory is wanted.
+    #[error("nothing in {path} matches what is to be included", path = path.display())]
+    NothingIncluded {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The layer cannot be written.
     #[error("cannot write the layer to a temporary file in {directory}: {source}", directory = directory.display())]
     Spool {
@@ -102,6 +108,7 @@ impl Error {
             Self::Follow { .. } => Some("use --symlinks keep to pack links as they are, or --exclude to leave it out"),
             Self::Changed { .. } => Some("pack again when nothing writes to the directory"),
             Self::NotUtf8 { .. } => Some("rename it, or leave it out with --exclude"),
+            Self::NothingIncluded { .. } => Some("--list shows what there is"),
             Self::Spool { .. } => Some("set TMPDIR to a directory with more room"),
             _ => None,
         }
@@ -111,7 +118,8 @@ impl Error {
 impl From<Error> for content::Error {
     fn from(error: Error) -> Self {
         let hint = error.hint();
-        let error = Self::new(ErrorKind::Local, error);
+        let kind = if matches!(error, Error::NothingIncluded { .. }) { ErrorKind::NotFound } else { ErrorKind::Local };
+        let error = Self::new(kind, error);
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,

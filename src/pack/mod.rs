@@ -26,7 +26,7 @@ pub use image::{Bundle, ImageFormat, ImageOptions};
 pub use layer::Reuse;
 pub use plan::{MAX_LAYERS, Split};
 pub use scan::{Tree, scan};
-pub use select::{Selection, Symlinks};
+pub use select::{LeftOut, Selection, Symlinks, Why};
 
 use std::num::NonZeroUsize;
 use std::path::Path;

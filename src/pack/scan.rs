@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::Error;
 use super::read::Identity;
-use super::select::{Selection, Symlinks};
+use super::select::{LeftOut, Selection, Symlinks, Why};
 use super::walk::{Directory, Listing, Walk};
 use crate::bundle::{Entry, Kind, Links};
 
@@ -24,6 +24,7 @@ pub struct Tree {
     pub(super) path: PathBuf,
     pub(super) origin: Origin,
     pub(super) entries: Vec<Found>,
+    left_out: Vec<LeftOut>,
     warnings: Vec<String>,
 }
 
@@ -41,6 +42,8 @@ pub(super) enum Origin {
 pub(super) struct Found {
     pub(super) entry: Entry,
     pub(super) identity: Identity,
+    /// Otherwise it is a directory that goes in only if something in it does.
+    pub(super) is_certain: bool,
 }
 
 impl Tree {
@@ -55,8 +58,9 @@ impl Tree {
             return Err(Error::Special { path: path.to_owned(), kind: "special file" });
         }
         let kind = Kind::File { size: u64::try_from(stat.st_size).unwrap_or_default(), executable };
-        let found = Found { entry: Entry::new(name, kind)?, identity: Identity::of(&stat) };
-        Ok(Self { path: path.to_owned(), origin: Origin::File(file), entries: vec![found], warnings: Vec::new() })
+        let found = Found { entry: Entry::new(name, kind)?, identity: Identity::of(&stat), is_certain: true };
+        let (entries, origin) = (vec![found], Origin::File(file));
+        Ok(Self { path: path.to_owned(), origin, entries, left_out: Vec::new(), warnings: Vec::new() })
     }
 
     /// How many regular files there are.
@@ -74,6 +78,12 @@ impl Tree {
     /// The entries, in order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().map(|found| &found.entry)
+    }
+
+    /// What does not go in, in order of paths.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     /// What the user may want to know, although it is no error.
@@ -100,15 +110,22 @@ pub fn scan(path: &Path, selection: &Selection) -> Result<Tree, Error> {
     let name = name.to_str().ok_or_else(|| Error::NotUtf8 { path: path.to_owned() })?;
     let selection = Selection::default();
     let walk = Walk::new(parent, &selection)?;
-    let found = Found { entry: Entry::new(name, walk.kind(name, &stat)?)?, identity: Identity::of(&stat) };
+    let (entry, identity) = (Entry::new(name, walk.kind(name, &stat)?)?, Identity::of(&stat));
+    let entries = vec![Found { entry, identity, is_certain: true }];
     // Who names a file by a link means the file.
     let origin = Origin::Directory { root: Arc::clone(walk.root()), follow: true };
-    Ok(Tree { path: parent.to_owned(), origin, entries: vec![found], warnings: Vec::new() })
+    Ok(Tree { path: parent.to_owned(), origin, entries, left_out: Vec::new(), warnings: Vec::new() })
 }
 
 /// Finds what of a directory goes in.
 fn directory(walk: &Walk<'_>, path: &Path, symlinks: Symlinks) -> Result<Tree, Error> {
-    let (entries, warnings) = in_order(walk_all(walk))?;
+    let InOrder { mut entries, mut left_out, warnings } = in_order(walk_all(walk))?;
+    let without_contents = remove_empty(&mut entries);
+    if entries.is_empty() && walk.is_choosy() {
+        return Err(Error::NothingIncluded { path: path.to_owned() });
+    }
+    left_out.extend(without_contents);
+    left_out.sort_by(|one, two| one.path.cmp(&two.path));
     let mut links = Links::default();
     for found in &entries {
         if let Kind::Symlink { target } = found.entry.kind() {
@@ -117,7 +134,30 @@ fn directory(walk: &Walk<'_>, path: &Path, symlinks: Symlinks) -> Result<Tree, E
     }
     links.check()?;
     let origin = Origin::Directory { root: Arc::clone(walk.root()), follow: symlinks == Symlinks::Follow };
-    Ok(Tree { path: path.to_owned(), origin, entries, warnings })
+    Ok(Tree { path: path.to_owned(), origin, entries, left_out, warnings })
+}
+
+/// Removes directories that are there only for what is in them, where nothing is, and says which.
+fn remove_empty(entries: &mut Vec<Found>) -> Vec<LeftOut> {
+    let (mut kept, mut removed): (Vec<Found>, Vec<LeftOut>) = (Vec::new(), Vec::new());
+    if entries.iter().all(|found| found.is_certain) {
+        return removed;
+    }
+    // From the end, what is in a directory comes before it, and next to it.
+    while let Some(found) = entries.pop() {
+        let path = found.entry.path();
+        let has_contents = kept
+            .last()
+            .is_some_and(|next| next.entry.path().strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
+        if found.is_certain || has_contents {
+            kept.push(found);
+        } else {
+            removed.push(LeftOut { path: path.to_owned(), is_directory: true, why: Why::NotIncluded });
+        }
+    }
+    kept.reverse();
+    *entries = kept;
+    removed
 }
 
 /// A directory that has been walked.
@@ -125,6 +165,7 @@ struct Walked {
     entries: Vec<Found>,
     /// The directories among the entries: the place of each, and its number.
     directories: Vec<(usize, usize)>,
+    left_out: Vec<LeftOut>,
     warnings: Vec<String>,
 }
 
@@ -188,27 +229,35 @@ impl Queue {
         let mut guard = self.state();
         let state = &mut *guard;
         state.busy -= 1;
-        state.walked[number] = Some(listing.map(|Listing { entries, directories, warnings }| {
+        state.walked[number] = Some(listing.map(|Listing { entries, directories, left_out, warnings }| {
             let first = state.walked.len();
             let numbers = first..first + directories.len();
             state.walked.resize_with(numbers.end, || None);
             let places = directories.iter().map(|(place, _)| *place).zip(numbers.clone()).collect();
             state.waiting.extend(numbers.zip(directories.into_iter().map(|(_, directory)| directory)).rev());
-            Walked { entries, directories: places, warnings }
+            Walked { entries, directories: places, left_out, warnings }
         }));
         drop(guard);
         self.changed.notify_all();
     }
 }
 
+/// What is in all directories.
+struct InOrder {
+    entries: Vec<Found>,
+    left_out: Vec<LeftOut>,
+    warnings: Vec<String>,
+}
+
 /// All entries and warnings, those of a directory after the directory itself.
-fn in_order(mut walked: Vec<Option<Result<Walked, Error>>>) -> Result<(Vec<Found>, Vec<String>), Error> {
-    let (mut entries, mut warnings) = (Vec::new(), Vec::new());
+fn in_order(mut walked: Vec<Option<Result<Walked, Error>>>) -> Result<InOrder, Error> {
+    let (mut entries, mut left_out, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut enter = |number: usize| -> Result<_, Error> {
         let Some(directory) = walked[number].take() else {
             unreachable!("every directory is walked, and entered once")
         };
         let mut directory = directory?;
+        left_out.append(&mut directory.left_out);
         warnings.append(&mut directory.warnings);
         Ok((directory.entries.into_iter().enumerate(), directory.directories.into_iter().peekable()))
     };
@@ -223,5 +272,5 @@ fn in_order(mut walked: Vec<Option<Result<Walked, Error>>>) -> Result<(Vec<Found
             open.push(enter(number)?);
         }
     }
-    Ok((entries, warnings))
+    Ok(InOrder { entries, left_out, warnings })
 }

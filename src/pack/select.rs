@@ -1,9 +1,10 @@
 //! What goes in: exclusions, `.bndlrignore` files, version control, symbolic links.
 
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use std::fmt;
+use std::sync::Arc;
 
 use super::Error;
+use crate::bundle::Patterns;
 
 /// The file that says what does not go in, in git's syntax. It is left out itself.
 pub(super) const IGNORE_FILE: &str = ".bndlrignore";
@@ -27,10 +28,72 @@ pub enum Symlinks {
 pub struct Selection {
     /// Patterns of what does not, in git's syntax, relative to the directory. They come before any `.bndlrignore`.
     pub exclude: Vec<String>,
+    /// Patterns of what alone does, if there are any: what they match, and all that is in a directory which they match.
+    /// What is excluded stays so.
+    pub include: Vec<String>,
     /// Whether `.git`, `.hg` and `.svn` do.
     pub include_vcs: bool,
     /// What becomes of symbolic links.
     pub symlinks: Symlinks,
+}
+
+/// Something that does not go in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its path from the top. Of a directory, nothing goes in.
+    pub path: String,
+    /// Whether it is a directory.
+    pub is_directory: bool,
+    /// Why it does not.
+    pub why: Why,
+}
+
+/// Why something does not go in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is where version control keeps its own data.
+    VersionControl,
+    /// It is a `.bndlrignore`.
+    IgnoreFile,
+    /// No pattern of [`Selection::include`] matches it.
+    NotIncluded,
+    /// This pattern of [`Selection::exclude`] matches it.
+    Excluded(String),
+    /// A pattern in a `.bndlrignore` matches it.
+    Ignored {
+        /// The file, as the user would write it.
+        file: Arc<str>,
+        /// The number of the line, from 1.
+        line: usize,
+        /// What it says.
+        pattern: String,
+    },
+}
+
+impl Why {
+    /// The word for it in JSON.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::VersionControl => "version-control",
+            Self::IgnoreFile => "ignore-file",
+            Self::NotIncluded => "not-included",
+            Self::Excluded(_) => "excluded",
+            Self::Ignored { .. } => "ignored",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::VersionControl => f.write_str("version control; --include-vcs packs it"),
+            Self::IgnoreFile => f.write_str("says itself what does not go in"),
+            Self::NotIncluded => f.write_str("no --include matches it"),
+            Self::Excluded(pattern) => write!(f, "excluded by --exclude '{pattern}'"),
+            Self::Ignored { file, line, pattern } => write!(f, "excluded by {file} line {line}: {pattern}"),
+        }
+    }
 }
 
 impl Selection {
@@ -38,44 +101,43 @@ impl Selection {
     pub(super) fn is_left_out(&self, name: &str) -> bool {
         !self.include_vcs && VERSION_CONTROL.contains(&name)
     }
-
-    /// The patterns of `exclude`.
-    pub(super) fn patterns(&self) -> Result<Patterns, Error> {
-        let place = |_| "--exclude".to_owned();
-        Patterns::new(String::new(), self.exclude.iter().map(String::as_str), place)
-    }
 }
 
-/// Patterns in git's syntax, and the directory that they are relative to.
-pub(super) struct Patterns {
+/// The patterns of a flag.
+pub(super) fn patterns_of(flag: &str, patterns: &[String]) -> Result<Patterns, Error> {
+    Patterns::read(patterns.iter().map(String::as_str)).map_err(|(line, why)| {
+        let place = format!("{flag} {:?}", patterns[line - 1]);
+        Error::Pattern { place, why: why.to_string() }
+    })
+}
+
+/// The patterns of a `.bndlrignore`, which are about what is in its directory.
+pub(super) struct IgnoreFile {
     /// The path of the directory, with a slash at its end unless it is the top.
     prefix: String,
-    matcher: Gitignore,
+    /// Where it is, for the user.
+    file: Arc<str>,
+    patterns: Patterns,
 }
 
-impl Patterns {
-    /// Reads patterns, one a line. `place` names the line with this number for an error.
-    pub(super) fn new<'a>(
-        prefix: String,
-        lines: impl Iterator<Item = &'a str>,
-        place: impl Fn(usize) -> String,
-    ) -> Result<Self, Error> {
-        let mut builder = GitignoreBuilder::new("");
-        for (number, line) in lines.enumerate() {
-            let pattern = |error: ignore::Error| Error::Pattern { place: place(number + 1), why: error.to_string() };
-            builder.add_line(None, line).map_err(pattern)?;
-        }
-        let built = |error: ignore::Error| Error::Pattern { place: place(0), why: error.to_string() };
-        Ok(Self { prefix, matcher: builder.build().map_err(built)? })
+impl IgnoreFile {
+    pub(super) fn new(prefix: String, file: &str, text: &str) -> Result<Self, Error> {
+        let place = |line| format!("{file} line {line}");
+        // As git has it, also where the last line does not end.
+        let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let patterns =
+            Patterns::read(lines).map_err(|(line, why)| Error::Pattern { place: place(line), why: why.to_string() })?;
+        Ok(Self { prefix, file: file.into(), patterns })
     }
 
-    /// Whether `path`, from the top, goes in; nothing if these patterns do not say.
-    pub(super) fn decide(&self, path: &str, is_directory: bool) -> Option<bool> {
-        let relative = path.strip_prefix(&self.prefix)?;
-        match self.matcher.matched(relative, is_directory) {
-            Match::None => None,
-            Match::Ignore(_) => Some(false),
-            Match::Whitelist(_) => Some(true),
-        }
+    /// Whether `path`, from the top, goes in, and else why not; nothing if these patterns do not say.
+    pub(super) fn decide(&self, path: &str, is_directory: bool) -> Option<Result<(), Why>> {
+        let pattern = self.patterns.decide(path.strip_prefix(&self.prefix)?, is_directory)?;
+        Some(if pattern.is_negated() {
+            Ok(())
+        } else {
+            let (file, line, pattern) = (Arc::clone(&self.file), pattern.line(), pattern.to_string());
+            Err(Why::Ignored { file, line, pattern })
+        })
     }
 }

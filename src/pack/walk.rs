@@ -13,8 +13,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use super::Error;
 use super::read::{Identity, read_small};
 use super::scan::Found;
-use super::select::{IGNORE_FILE, Patterns, Selection, Symlinks};
-use crate::bundle::{Entry, Kind};
+use super::select::{IGNORE_FILE, IgnoreFile, LeftOut, Selection, Symlinks, Why, patterns_of};
+use crate::bundle::{Entry, Kind, Patterns};
 
 /// The largest `.bndlrignore`, in bytes.
 const MAX_IGNORE_FILE: u64 = 1024 * 1024;
@@ -23,6 +23,7 @@ const MAX_IGNORE_FILE: u64 = 1024 * 1024;
 pub(super) struct Walk<'a> {
     selection: &'a Selection,
     exclude: Patterns,
+    include: Patterns,
     /// The directory as the user named it, for messages.
     path: &'a Path,
     root: Arc<OwnedFd>,
@@ -43,8 +44,8 @@ pub(super) struct Directory {
 struct Level {
     device: u64,
     inode: u64,
-    /// Of its `.bndlrignore`, if it has one.
-    patterns: Option<Patterns>,
+    /// Its `.bndlrignore`, if it has one.
+    ignore_file: Option<IgnoreFile>,
     above: Option<Arc<Level>>,
 }
 
@@ -54,7 +55,16 @@ pub(super) struct Listing {
     pub(super) entries: Vec<Found>,
     /// The directories among the entries, each with its place there.
     pub(super) directories: Vec<(usize, Directory)>,
+    pub(super) left_out: Vec<LeftOut>,
     pub(super) warnings: Vec<String>,
+}
+
+/// What there is about a name.
+enum Visited {
+    In(Kind, Stat),
+    /// A directory that goes in if something in it does.
+    Perhaps(Stat),
+    Out(Why, bool),
 }
 
 /// Where in a walk a name was found.
@@ -76,7 +86,9 @@ impl<'a> Walk<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, path, flags, Mode::empty()).map_err(|error| read(error.into()))?;
         let canonical = path.canonicalize().map_err(read)?;
-        Ok(Self { selection, exclude: selection.patterns()?, path, root: Arc::new(root), canonical })
+        let exclude = patterns_of("--exclude", &selection.exclude)?;
+        let include = patterns_of("--include", &selection.include)?;
+        Ok(Self { selection, exclude, include, path, root: Arc::new(root), canonical })
     }
 
     /// The directory at the top, open.
@@ -107,16 +119,21 @@ impl<'a> Walk<'a> {
         let opened = openat(&parent, name, flags, Mode::empty()).map_err(self.read_error(&path))?;
         drop(parent);
         let stat = fstat(&opened).map_err(self.read_error(&path))?;
-        let mut level = Level { device: stat.st_dev, inode: stat.st_ino, patterns: None, above };
+        let mut level = Level { device: stat.st_dev, inode: stat.st_ino, ignore_file: None, above };
         if level.upwards().skip(1).any(|above| (above.device, above.inode) == (level.device, level.inode)) {
             return Err(Error::Follow { path: self.shown(&path), why: "it leads to a directory above itself".into() });
         }
         let names = self.names(&path, &opened)?;
         if names.iter().any(|name| name == IGNORE_FILE) {
-            level.patterns = Some(self.ignore_file(&path)?);
+            level.ignore_file = Some(self.ignore_file(&path)?);
         }
         let (directory, level) = (&Arc::new(opened), &Arc::new(level));
         self.visit_all(&Here { directory, level }, &path, names)
+    }
+
+    /// Whether only what patterns match goes in.
+    pub(super) fn is_choosy(&self) -> bool {
+        !self.include.is_empty()
     }
 
     fn follows(&self) -> bool {
@@ -128,13 +145,20 @@ impl<'a> Walk<'a> {
         let mut folded = HashMap::with_capacity(names.len());
         for name in names {
             let child = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-            let Some((kind, stat)) = self.visit(here, &name, &child)? else { continue };
+            let (kind, stat, is_certain) = match self.visit(here, &name, &child)? {
+                Visited::In(kind, stat) => (kind, stat, true),
+                Visited::Perhaps(stat) => (Kind::Directory, stat, false),
+                Visited::Out(why, is_directory) => {
+                    listing.left_out.push(LeftOut { path: child, is_directory, why });
+                    continue;
+                }
+            };
             if kind == Kind::Directory {
                 let (parent, above) = (Arc::clone(here.directory), Some(Arc::clone(here.level)));
                 let directory = Directory { parent, name: name.clone(), path: child.clone(), above };
                 listing.directories.push((listing.entries.len(), directory));
             }
-            listing.entries.push(Found { entry: Entry::new(child, kind)?, identity: Identity::of(&stat) });
+            listing.entries.push(Found { entry: Entry::new(child, kind)?, identity: Identity::of(&stat), is_certain });
             if let Some(other) = folded.insert(name.to_lowercase(), name.clone()) {
                 let (one, two) = (self.shown(path).join(other), self.shown(path).join(name));
                 let (one, two) = (one.display(), two.display());
@@ -164,7 +188,7 @@ impl<'a> Walk<'a> {
         Ok(names)
     }
 
-    fn ignore_file(&self, directory: &str) -> Result<Patterns, Error> {
+    fn ignore_file(&self, directory: &str) -> Result<IgnoreFile, Error> {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         let path = format!("{prefix}{IGNORE_FILE}");
         let shown = self.shown(&path);
@@ -173,30 +197,44 @@ impl<'a> Walk<'a> {
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::Pattern { place: shown.display().to_string(), why: "the file is not UTF-8".into() })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        Patterns::new(prefix, text.lines(), |line| format!("{} line {line}", shown.display()))
+        IgnoreFile::new(prefix, &shown.to_string_lossy(), text)
     }
 
-    /// What is called `name` in a directory, and `path` from the top; nothing if it is left out.
-    fn visit(&self, here: &Here<'_>, name: &str, path: &str) -> Result<Option<(Kind, Stat)>, Error> {
-        if self.selection.is_left_out(name) || name == IGNORE_FILE {
-            return Ok(None);
-        }
+    /// What is called `name` in a directory, and `path` from the top.
+    fn visit(&self, here: &Here<'_>, name: &str, path: &str) -> Result<Visited, Error> {
         let mut stat = statat(here.directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(self.read_error(path))?;
         // A link counts as a file here, whatever it points to: as it does for git.
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let decide = |patterns: &Patterns| patterns.decide(path, kind.is_dir());
-        let nearest = || here.level.upwards().filter_map(|level| level.patterns.as_ref()).find_map(decide);
-        if decide(&self.exclude).or_else(nearest) == Some(false) {
-            return Ok(None);
+        let is_directory = kind.is_dir();
+        if let Err(why) = self.decide(here, name, path, is_directory) {
+            return Ok(Visited::Out(why, is_directory));
+        }
+        if !self.include.is_empty() && !self.include.pick(path, is_directory) {
+            return Ok(if is_directory { Visited::Perhaps(stat) } else { Visited::Out(Why::NotIncluded, false) });
         }
         if kind.is_symlink() {
             match self.selection.symlinks {
-                Symlinks::Keep => return Ok(Some((self.link(here.directory, name, path)?, stat))),
+                Symlinks::Keep => return Ok(Visited::In(self.link(here.directory, name, path)?, stat)),
                 Symlinks::Error => return Err(Error::Symlink { path: self.shown(path) }),
                 Symlinks::Follow => stat = self.follow(path)?,
             }
         }
-        Ok(Some((self.kind(path, &stat)?, stat)))
+        Ok(Visited::In(self.kind(path, &stat)?, stat))
+    }
+
+    /// Whether anything keeps this out.
+    fn decide(&self, here: &Here<'_>, name: &str, path: &str, is_directory: bool) -> Result<(), Why> {
+        if self.selection.is_left_out(name) {
+            return Err(Why::VersionControl);
+        }
+        if name == IGNORE_FILE {
+            return Err(Why::IgnoreFile);
+        }
+        if let Some(pattern) = self.exclude.decide(path, is_directory) {
+            return if pattern.is_negated() { Ok(()) } else { Err(Why::Excluded(pattern.to_string())) };
+        }
+        let mut files = here.level.upwards().filter_map(|level| level.ignore_file.as_ref());
+        files.find_map(|file| file.decide(path, is_directory)).unwrap_or(Ok(()))
     }
 
     fn link(&self, directory: &OwnedFd, name: &str, path: &str) -> Result<Kind, Error> {

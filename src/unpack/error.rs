@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::update::LocalChange;
-use crate::bundle::{EntryError, Escape, IndexError, OrderError};
+use crate::bundle::{EntryError, Escape, IndexError, OrderError, PatternError};
 use crate::content::{self, ErrorKind};
 use crate::digest::Digest;
 use crate::text::{count, excerpt};
@@ -64,7 +64,7 @@ pub enum Error {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
-        why: String,
+        why: PatternError,
     },
     /// Nothing in the image is wanted.
     #[error("nothing in the image matches what is to be included")]

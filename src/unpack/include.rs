@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-
 use super::error::Error;
+use crate::bundle::Patterns;
 
 /// Patterns in git's syntax. What one of them matches is wanted, and if that is a directory, all that is in it; what a
 /// later one takes back with `!` is not.
 #[derive(Clone, Debug)]
-pub struct Include(Gitignore);
+pub struct Include(Patterns);
 
 impl Include {
     /// Reads patterns, which are relative to the top of the image.
@@ -17,18 +16,15 @@ impl Include {
     /// # Errors
     /// [`Error::Pattern`] when one cannot be read.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
-        let mut builder = GitignoreBuilder::new("");
-        for pattern in patterns {
-            let wrong = |error: ignore::Error| Error::Pattern { pattern: pattern.to_owned(), why: error.to_string() };
-            builder.add_line(None, pattern).map_err(wrong)?;
-        }
-        let wrong = |error: ignore::Error| Error::Pattern { pattern: String::new(), why: error.to_string() };
-        Ok(Self(builder.build().map_err(wrong)?))
+        let patterns: Vec<_> = patterns.into_iter().collect();
+        let read = Patterns::read(patterns.iter().copied());
+        let wrong = |(line, why): (usize, _)| Error::Pattern { pattern: patterns[line - 1].to_owned(), why };
+        Ok(Self(read.map_err(wrong)?))
     }
 
     /// Whether what is at `path`, which is relative, is wanted.
     #[must_use]
     pub fn picks(&self, path: &Path, is_directory: bool) -> bool {
-        self.0.matched_path_or_any_parents(path, is_directory).is_ignore()
+        self.0.pick(&path.to_string_lossy(), is_directory)
     }
 }

@@ -254,9 +254,11 @@ fn read(image: &Image, limits: Limits, feed: &mut Feed, sink: &mut dyn Sink) -> 
             unique: image.is_bundle() || matches!(layer.form, Form::File { .. }),
         });
         match &layer.form {
-            Form::Bundle { index, diff_id } => bundle::read(feed, index, *diff_id, &mut links, &mut view).map(|bytes| {
-                indexes.push(LayerIndex { layer: layer.descriptor.clone(), index: *index, bytes });
-            }),
+            Form::Bundle { index, diff_id } => {
+                bundle::read(feed, index, *diff_id, &mut links, &mut view).map(|bytes| {
+                    indexes.push(LayerIndex { layer: layer.descriptor.clone(), index: *index, bytes });
+                })
+            }
             Form::Changeset { diff_id } => layer::read(feed, &[], *diff_id, limits, &mut view),
             Form::Directory { title } => {
                 names(title.as_bytes()).and_then(|within| layer::read(feed, &within, None, limits, &mut view))

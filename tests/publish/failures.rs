@@ -22,10 +22,11 @@ async fn before(registry: &Embedded, rules: Vec<Rule>) -> Proxy {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_is_killed_leaves_the_tags_as_they_were_and_can_be_repeated() {
     let moments = [("/blobs/uploads/", 0), ("/manifests/sha256:", 1), ("/manifests/v1", 1), ("/manifests/new", 1)];
-    for (flags, path, sent) in moments.map(|(path, sent)| ("--if-changed", path, sent)).into_iter().chain([
-        ("--immutable -t new2", "/manifests/new2", 1),
-        ("--immutable", "/manifests/new", 1),
-    ]) {
+    for (flags, path, sent) in moments
+        .map(|(path, sent)| ("--if-changed", path, sent))
+        .into_iter()
+        .chain([("--immutable -t new2", "/manifests/new2", 1), ("--immutable", "/manifests/new", 1)])
+    {
         let (registry, desk) = (Embedded::in_memory().await, Desk::new());
         let direct = format!("{}/team/app", registry.address());
         desk.write("tree/a.txt", "old\n");

@@ -41,7 +41,11 @@ async fn a_refusal_says_what_is_there_and_what_can_be_done() {
             "error: the image has digest NEW, expected OLD\n\
              hint: files, modes, annotations, labels, the platform and SOURCE_DATE_EPOCH decide it; nothing was sent\n",
         ),
-        ("HOST/app:new --check", 0, "Checking HOST/app:new\nExists LAYER\nExists CONFIG\nUnchanged HOST/app:new with digest NEW\n"),
+        (
+            "HOST/app:new --check",
+            0,
+            "Checking HOST/app:new\nExists LAYER\nExists CONFIG\nUnchanged HOST/app:new with digest NEW\n",
+        ),
         (
             "HOST/app:old HOST/app:other --check",
             1,
@@ -90,10 +94,18 @@ fn flags_that_make_no_sense_together_are_named_before_anything_is_packed() {
     desk.write("tree/a.txt", "alpha\n");
     let digest = format!("sha256:{}", "0".repeat(64));
     for (flags, message, hint) in [
-        ("archive:a.tar --immutable", "--immutable is for what is added to, and archive:a.tar is replaced as a whole", "oci:DIR"),
+        (
+            "archive:a.tar --immutable",
+            "--immutable is for what is added to, and archive:a.tar is replaced as a whole",
+            "oci:DIR",
+        ),
         ("archive:a.tar --if-changed", "--if-changed is for what is added to", "oci:DIR"),
         ("oci:layout archive:a.tar --check", "--check is for what is added to", "oci:DIR"),
-        ("127.0.0.1:1/a@DIGEST --immutable", "--immutable is about tags, and for 127.0.0.1:1/a none is named", "with -t"),
+        (
+            "127.0.0.1:1/a@DIGEST --immutable",
+            "--immutable is about tags, and for 127.0.0.1:1/a none is named",
+            "with -t",
+        ),
         ("oci:layout@DIGEST --if-changed", "--if-changed is about tags, and for oci:layout none is named", "with -t"),
         ("oci:layout --check --digest-file d.txt", "'--digest-file <FILE>' cannot be used with '--check'", "--help"),
         ("oci:layout --expect-digest sha256:12", "--expect-digest", "--help"),

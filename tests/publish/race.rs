@@ -49,7 +49,8 @@ async fn race(
     flags: (bool, bool),
     judge: impl Fn(Digest, &[(Digest, Fate)]),
 ) {
-    let (bundles, barrier): (Vec<_>, _) = (bundles.into_iter().map(Arc::new).collect(), Arc::new(Barrier::new(PUSHERS)));
+    let (bundles, barrier): (Vec<_>, _) =
+        (bundles.into_iter().map(Arc::new).collect(), Arc::new(Barrier::new(PUSHERS)));
     let repositories: Vec<_> = bundles.iter().map(|_| repository(registry)).collect();
     for round in 0..ROUNDS {
         let tag: Tag = format!("r{round}").parse().unwrap();

@@ -1,4 +1,5 @@
 //! Numbers that are the same for the same seed.
+#![allow(dead_code)] // each test binary uses a part of it
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

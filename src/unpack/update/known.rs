@@ -110,9 +110,7 @@ impl Tree {
     pub(super) fn find(&self, path: &[u8]) -> Option<usize> {
         match self {
             Self::Bundle(bundle) => bundle.find(path),
-            Self::Other(rows) => {
-                rows.binary_search_by(|row| compare_paths(row.path.as_os_str().as_bytes(), path)).ok()
-            }
+            Self::Other(rows) => rows.binary_search_by(|row| compare_paths(row.path.as_os_str().as_bytes(), path)).ok(),
         }
     }
 

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub(super) use self::known::Stamp;
 use self::apply::apply;
+pub(super) use self::known::Stamp;
 use self::known::{Known, Tree};
 use self::scene::Scene;
 pub use self::scene::{Doing, LocalChange};

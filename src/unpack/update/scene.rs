@@ -123,7 +123,9 @@ impl Scene {
         let Some(number) = self.find(row.path) else { return false };
         let found = &self.found[number];
         let has_same = |known: &Known| {
-            let Some((old, at)) = known.tree.bundle().and_then(|old| Some((old, old.find(row.path)?))) else { return false };
+            let Some((old, at)) = known.tree.bundle().and_then(|old| Some((old, old.find(row.path)?))) else {
+                return false;
+            };
             old.entry(at).kind() == bundle.entry(entry).kind() && old.members_of(at).eq(bundle.members_of(entry))
         };
         // What its owner cannot read is made anew, if it needs another mode.
@@ -186,9 +188,11 @@ impl Scene {
     pub(super) fn stamp_of(&self, found: usize) -> Option<Stamp> {
         let FoundKind::File { stamp, .. } = self.found[found].kind else { return None };
         let path = &self.found[found].path;
-        let is_known = self.known.images.iter().any(|known| {
-            known.tree.find(path).is_some_and(|row| known.stamps[row] == Some(stamp))
-        });
+        let is_known = self
+            .known
+            .images
+            .iter()
+            .any(|known| known.tree.find(path).is_some_and(|row| known.stamps[row] == Some(stamp)));
         (is_known || stamp.is_before_second(self.settled)).then_some(stamp)
     }
 
@@ -230,9 +234,7 @@ impl Reading<'_> {
         }
         let (handles, bundle) = (&mut *self.handles, self.bundle);
         let mut members = bundle.members_with(entry);
-        members.all(|member| {
-            *self.members.entry(member).or_insert_with(|| rebuild(handles, bundle, member).is_some())
-        })
+        members.all(|member| *self.members.entry(member).or_insert_with(|| rebuild(handles, bundle, member).is_some()))
     }
 }
 

@@ -65,7 +65,8 @@ impl Stage {
         let mut view = View::new(&mut sink, Limits { entries: u64::MAX, bytes: u64::MAX });
         view.begin(Rules { whiteouts: false, unique: true });
         let mut made = Vec::new();
-        let mut source = Source { scene, bundle, is_here, pieces, members: Vec::new(), first: None, bytes: Bytes::new() };
+        let mut source =
+            Source { scene, bundle, is_here, pieces, members: Vec::new(), first: None, bytes: Bytes::new() };
         for &number in wanted {
             let entry = bundle.entry(number);
             source.begin(number)?;

@@ -56,7 +56,10 @@ impl States {
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         for path in [directory.as_path(), directory.parent().unwrap_or(&directory)] {
             if !is_trusted(&fs::metadata(path)?) {
-                return Err(io::Error::other(format!("{} is another user's, or others may write to it", path.display())));
+                return Err(io::Error::other(format!(
+                    "{} is another user's, or others may write to it",
+                    path.display()
+                )));
             }
         }
         Ok(Self(directory))
