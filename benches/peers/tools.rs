@@ -65,7 +65,7 @@ const ALL: [Tool; 8] = [
         update: None,
     },
     Tool {
-        name: "crane and tar",
+        name: "crane + tar",
         programs: &[("crane", "version"), TAR, ("bash", "--version")],
         prepare: "",
         push: r#"exec bash -c 'crane append -f <(tar -f - -c -C "$TREE" .) -t "$REF"'"#,
@@ -74,7 +74,7 @@ const ALL: [Tool; 8] = [
         update: None,
     },
     Tool {
-        name: "umoci and skopeo",
+        name: "umoci + skopeo",
         programs: &[("umoci", "--version"), ("skopeo", "--version")],
         // What is added to a layout stays there, so each push is from a new one.
         prepare: r#"rm -rf "$TMPDIR/layout""#,
@@ -88,7 +88,7 @@ const ALL: [Tool; 8] = [
         update: None,
     },
     Tool {
-        name: "tar, gzip and curl",
+        name: "tar + gzip + curl",
         programs: &[TAR, ("gzip", "--version"), CURL],
         prepare: "",
         push: concat!("compress='gzip -n'\n", include_str!("push.sh")),
@@ -97,7 +97,7 @@ const ALL: [Tool; 8] = [
         update: None,
     },
     Tool {
-        name: "tar, pigz and curl",
+        name: "tar + pigz + curl",
         programs: &[TAR, ("pigz", "--version"), CURL],
         prepare: "",
         push: concat!("compress='pigz -n'\n", include_str!("push.sh")),
