@@ -44,8 +44,7 @@ impl ContractArgs {
         let check = self.check.then_some("--check");
         let archive = destinations.iter().find(|destination| destination.is_archive());
         if let (Some(flag), Some(archive)) = (about_tags.clone().chain(check).next(), archive) {
-            let message =
-                format!("{flag} is for what is added to, and {} is replaced as a whole", archive.place());
+            let message = format!("{flag} is for what is added to, and {} is replaced as a whole", archive.place());
             return Err(Error::usage(message).hint("write to an image layout, oci:DIR, which keeps what it has"));
         }
         let untagged = destinations.iter().find(|destination| destination.tags.is_empty());

@@ -24,10 +24,10 @@ use super::storage::{Chunks, Error, Item, SessionId, Storage};
 use crate::digest::Algorithm;
 use crate::reference::Name;
 
+pub use crate::content::TagCondition;
 pub use error::{Missing, PutError};
 pub use manifests::StoredManifest;
 pub use pushing::Push;
-pub use crate::content::TagCondition;
 pub(super) use tags::parse as tag_target;
 
 /// How old a link may be before a look at it renews it: renewing costs a write, and a collection's grace is much longer.
