@@ -2,7 +2,7 @@
 
 mod sample;
 
-use bndlr::content::{Error, ErrorKind, Memory, Open, OpenRange, Reader, Source, Target, read_manifest};
+use bndlr::content::{Error, ErrorKind, Memory, Open, OpenRange, Reader, Source, TagCondition, Target, read_manifest};
 use bndlr::digest::{Algorithm, Digest};
 use bndlr::layout::{Archive, ArchiveWriter, Directory};
 use bndlr::manifest::{Descriptor, RawManifest, media_type};
@@ -38,6 +38,8 @@ async fn conforms<T: Target, G>(fresh: impl AsyncFn() -> (T, G)) {
     keeps_manifests_under_other_algorithms(&target).await;
     let (target, _guard) = fresh().await;
     moves_tags(&target).await;
+    let (target, _guard) = fresh().await;
+    moves_tags_under_conditions(&target).await;
     let (target, _guard) = fresh().await;
     keeps_image_indexes(&target).await;
     let (target, _guard) = fresh().await;
@@ -149,6 +151,36 @@ async fn moves_tags(target: &dyn Target) {
     target.tag(&second, &tag("v1")).await.unwrap();
     let old = target.resolve(&first.digest().into()).await.unwrap();
     assert_eq!(old, first.descriptor(), "a manifest that lost its tags has its digest still");
+}
+
+async fn moves_tags_under_conditions(target: &dyn Target) {
+    use TagCondition::{Absent, Any, Is};
+    let (first, second) = (push_blobs(target, &[b"first"]).await, push_blobs(target, &[b"second"]).await);
+    let (one, two, v1) = (first.digest(), second.digest(), tag("v1"));
+    assert_eq!(target.tagged(&v1).await.unwrap(), None);
+    for (manifest, condition, holds) in [
+        (&first, Is(one), false),
+        (&first, Absent, true),
+        (&first, Absent, false),
+        (&second, Absent, false),
+        (&second, Is(two), false),
+        (&second, Is(one), true),
+        (&second, Is(two), true),
+        (&first, Any, true),
+    ] {
+        let before = target.tagged(&v1).await.unwrap();
+        let moved = target.tag_if(manifest, &v1, condition).await;
+        if holds {
+            moved.unwrap();
+            assert_eq!(target.tagged(&v1).await.unwrap(), Some(manifest.descriptor()), "{condition:?}");
+        } else {
+            assert_eq!(kind(moved), ErrorKind::Conflict, "{condition:?}");
+            assert_eq!(target.tagged(&v1).await.unwrap(), before, "{condition:?}");
+        }
+    }
+    let raced = tag("raced");
+    let moved = futures::future::join_all((0..16).map(|_| target.tag_if(&first, &raced, Absent))).await;
+    assert_eq!(moved.iter().filter(|moved| moved.is_ok()).count(), 1, "one of many gets it");
 }
 
 async fn keeps_image_indexes(target: &dyn Target) {

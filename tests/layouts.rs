@@ -40,6 +40,22 @@ async fn layout(home: &TempDir) -> Directory {
 }
 
 #[tokio::test]
+async fn a_layout_is_found_or_not_and_nothing_is_made_by_looking_for_it() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("layout");
+    assert!(Directory::find(&path).await.unwrap().is_none() && !path.exists());
+    fs::create_dir(&path).unwrap();
+    assert!(Directory::find(&path).await.unwrap().is_none());
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    Directory::create(&path).await.unwrap();
+    assert!(Directory::find(&path).await.unwrap().is_some());
+    fs::write(home.path().join("file"), "no layout").unwrap();
+    for wrong in [home.path().to_owned(), home.path().join("file")] {
+        assert_eq!(kind(Directory::find(&wrong).await), ErrorKind::Local, "{}", wrong.display());
+    }
+}
+
+#[tokio::test]
 async fn a_new_layout_is_what_the_specification_says() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("some/where");

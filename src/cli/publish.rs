@@ -43,7 +43,11 @@ impl Publishing<'_> {
     /// When something stands in the way that can be known beforehand: then nothing has been sent anywhere. What fails later
     /// is said for its destination.
     pub(super) async fn at(&self, destinations: &[Destination], output: &Output) -> Result<Vec<Published>, Error> {
-        self.delivery.expect(destinations)?;
+        self.delivery.expect(destinations).map_err(|error| {
+            error.hint(
+                "files, modes, annotations, labels, the platform and SOURCE_DATE_EPOCH decide it; nothing was sent",
+            )
+        })?;
         let fates = if self.contract.is_blind() { Vec::new() } else { self.look(destinations).await? };
         let mut done: Vec<Published> = Vec::new();
         for (number, destination) in destinations.iter().enumerate() {
@@ -94,9 +98,11 @@ impl Publishing<'_> {
         let Some((tag, _)) = refused.first() else { return Ok(fates) };
         let messages: Vec<_> = refused.iter().map(|(tag, found)| self.refusal(destination, tag, *found)).collect();
         let error = Error::new(Exit::Conflict, messages.join("; "));
-        let with_alike = Publication { alike: Some(self.bundle), ..publication };
-        Err(match with_alike.look(&*target, tag).await {
-            Ok(Fate::Stays(_)) => error.hint(
+        // Would the flag have helped that is not there?
+        let if_changed = Publication { alike: Some(self.bundle), ..publication };
+        let may_help = !self.contract.if_changed && destination.expected.is_empty();
+        Err(match if_changed.look(&*target, tag).await {
+            Ok(Fate::Stays(_)) if may_help => error.hint(
                 "it has the same content, and other labels, annotations or another date: with --if-changed, that is no \
                  conflict",
             ),
@@ -106,7 +112,7 @@ impl Publishing<'_> {
 
     fn refusal(&self, destination: &Destination, tag: &Tag, found: Digest) -> String {
         let (place, digest) = (destination.place(), self.delivery.manifest.digest());
-        format!("{place}:{tag} is immutable and has digest {found}, not {digest}")
+        format!("{place}:{tag} has digest {found}, and an immutable tag is not moved to {digest}")
     }
 
     /// A tag of which a certain digest is expected is not left alone with another one.

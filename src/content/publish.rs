@@ -118,7 +118,13 @@ impl Publication<'_> {
     /// # Errors
     /// When `target` cannot say what it points to.
     pub async fn look(&self, target: &dyn Target, tag: &Tag) -> Result<Fate, Error> {
-        Ok(match target.tagged(tag).await? {
+        let found = match target.tagged(tag).await {
+            // Some registries deny a look at what is not there. Whether it may be pushed, the push will show; that nothing
+            // is overwritten, it cannot.
+            Err(error) if error.kind() == ErrorKind::Denied && !self.immutable => None,
+            found => found?,
+        };
+        Ok(match found {
             None => Fate::Moves(None),
             Some(found) if found.digest == self.manifest.digest() => Fate::Stays(found),
             Some(found) if self.is_alike(&found, target).await? => Fate::Stays(found),

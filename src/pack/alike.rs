@@ -40,7 +40,7 @@ fn is_same_but_for_annotations(ours: &ImageManifest, theirs: &ImageManifest) -> 
     let Descriptor { digest, size, .. } = theirs.config;
     let annotations = theirs.annotations.clone();
     let config = Descriptor { digest, size, ..ours.config.clone() };
-    ImageManifest { annotations, config, ..ours.clone() } == *theirs
+    ImageManifest { config, annotations, ..ours.clone() } == *theirs
 }
 
 /// A config without its labels and its date; nothing, if it is not written as this program writes it.

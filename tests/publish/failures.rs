@@ -8,10 +8,12 @@ use bndlr::content::{Source, TagCondition, Target};
 use bndlr::manifest::{Descriptor, RawManifest};
 use bndlr::pack::{Bundle, ImageOptions, pack};
 use bndlr::reference::{Identifier, Tag};
+use bndlr::remote::{Client, ClientOptions};
 
+use crate::docker_registry::DockerRegistry;
 use crate::embedded::Embedded;
 use crate::program::{Desk, LONG};
-use crate::proxy::Fault::{LoseAnswer, Up};
+use crate::proxy::Fault::{Answer, LoseAnswer, Up};
 use crate::proxy::{Harm, Proxy, Rule, on};
 use crate::sample::{copy_all, tag};
 
@@ -61,6 +63,37 @@ async fn a_push_whose_answer_is_lost_knows_its_own_tag_again() {
         let asked = lossy.asked();
         let puts: Vec<_> = asked.iter().filter(|line| line.starts_with("PUT") && line.contains("/v1")).collect();
         assert_eq!(puts.len(), 2, "the second is refused: {asked:#?}");
+    }
+}
+
+/// As some registries do it with repositories that are not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_is_denied_stops_what_must_not_overwrite_anything_and_nothing_else() {
+    let (registry, desk) = (Embedded::in_memory().await, Desk::new());
+    desk.write("tree/a.txt", "alpha\n");
+    let denying = before(&registry, vec![on("HEAD", "/manifests/v1", Answer("403 Forbidden")).always()]).await;
+    let push = |flags| desk.run(&format!("push tree {}/team/app:v1 {flags}", denying.address));
+    let refused = push("--immutable");
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(denying.asked().iter().all(|line| line.starts_with("HEAD")), "{:#?}", denying.asked());
+    push("--if-changed").ok();
+    assert_eq!(desk.run(&format!("resolve {}/team/app:v1", registry.address())).code, Some(0));
+}
+
+/// What the docs say of it, so that nobody relies on more.
+#[tokio::test]
+async fn debians_registry_heeds_no_condition() {
+    let Some(registry) = DockerRegistry::start("") else { return };
+    let client = Client::new(ClientOptions::default()).unwrap();
+    let repository = client.repository(&format!("{}/team/app", registry.address).parse().unwrap()).unwrap();
+    let ([ours, _], [theirs, _]) = (bundle("ours"), bundle("theirs"));
+    copy_all(&theirs, theirs.raw_manifest(), &repository, &["v1"]).await;
+    copy_all(&ours, ours.raw_manifest(), &repository, &[]).await;
+    let digest = ours.raw_manifest().digest();
+    for condition in [TagCondition::Absent, TagCondition::Is(digest)] {
+        repository.tag(theirs.raw_manifest(), &tag("v1")).await.unwrap();
+        repository.tag_if(ours.raw_manifest(), &tag("v1"), condition).await.unwrap();
+        assert_eq!(repository.tagged(&tag("v1")).await.unwrap().unwrap().digest, digest, "{condition:?}");
     }
 }
 

@@ -9,6 +9,15 @@ fn said(ran: &Ran, names: &[(&str, &str)]) -> String {
     names.iter().fold(ran.stderr.clone(), shorten)
 }
 
+/// `Exists LAYER` for a line about a layer.
+fn shortened(line: &str) -> String {
+    let words: Vec<_> = line.split(' ').collect();
+    match words.iter().position(|word| matches!(*word, "layer" | "config")) {
+        Some(at) => format!("{} {}", words[..at - 1].join(" "), words[at].to_uppercase()),
+        None => line.to_owned(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_says_what_is_there_and_what_can_be_done() {
     let (registry, desk) = (Embedded::in_memory().await, Desk::new());
@@ -25,14 +34,14 @@ async fn a_refusal_says_what_is_there_and_what_can_be_done() {
         (
             "HOST/app:old --immutable",
             7,
-            "error: HOST/app:old is immutable and has digest OLD, not NEW\n\
+            "error: HOST/app:old has digest OLD, and an immutable tag is not moved to NEW\n\
              hint: nothing was sent: push it under another tag, or without --immutable to move this one\n",
         ),
         (
             "oci:layout:old HOST/app:old HOST/app:new --immutable",
             7,
-            "error: 2 of 2 failed: oci:layout: oci:layout:old is immutable and has digest OLD, not NEW; \
-             HOST/app: HOST/app:old is immutable and has digest OLD, not NEW\n\
+            "error: 2 of 2 failed: oci:layout: oci:layout:old has digest OLD, and an immutable tag is not moved to NEW; \
+             HOST/app: HOST/app:old has digest OLD, and an immutable tag is not moved to NEW\n\
              hint: nothing was sent: push it under another tag, or without --immutable to move this one\n",
         ),
         (
@@ -63,14 +72,8 @@ async fn a_refusal_says_what_is_there_and_what_can_be_done() {
         let ran = desk.run(&format!("push tree {flags}"));
         assert_eq!(ran.code, Some(code), "{ran:?}");
         let said = said(&ran, &names).replace("Packing tree (1 file, 5 B)\n", "");
-        let kind = |line: &str| {
-            let [verb, rest] = [line.rsplit_once(' ').map_or("", |_| line), line];
-            let words: Vec<_> = rest.split(' ').collect();
-            let at = words.iter().position(|word| matches!(*word, "layer" | "config"));
-            at.map_or(verb.to_owned(), |at| format!("{} {}", words[..at - 1].join(" "), words[at].to_uppercase()))
-        };
-        let mut lines: Vec<_> = said.lines().map(kind).collect();
-        // Config and layer come in the order of the manifest.
+        let mut lines: Vec<_> = said.lines().map(shortened).collect();
+        // The two come in the order of the manifest.
         for pair in 1..lines.len() {
             if lines[pair].ends_with("LAYER") && lines[pair - 1].ends_with("CONFIG") {
                 lines.swap(pair - 1, pair);
@@ -107,7 +110,7 @@ fn flags_that_make_no_sense_together_are_named_before_anything_is_packed() {
             "with -t",
         ),
         ("oci:layout@DIGEST --if-changed", "--if-changed is about tags, and for oci:layout none is named", "with -t"),
-        ("oci:layout --check --digest-file d.txt", "'--digest-file <FILE>' cannot be used with '--check'", "--help"),
+        ("oci:layout --check --digest-file d.txt", "'--check' cannot be used with '--digest-file <FILE>'", "--help"),
         ("oci:layout --expect-digest sha256:12", "--expect-digest", "--help"),
     ] {
         let ran = desk.run(&format!("push tree {flags}").replace("DIGEST", &digest));
