@@ -84,9 +84,7 @@ impl Pull {
         let pulled = |unpacked| Updated { unpacked, outcome: Outcome::Pulled, discarded: Vec::new() };
         let updated = match include {
             _ if self.update => update(&*opened.images, &manifest, &directory, how, &options).await,
-            Some(include) => {
-                unpack_part(&*opened.images, &manifest, &directory, &include, &options).await.map(pulled)
-            }
+            Some(include) => unpack_part(&*opened.images, &manifest, &directory, &include, &options).await.map(pulled),
             None => unpack(&*opened.images, &manifest, &directory, &options).await.map(pulled),
         };
         let Updated { unpacked, outcome, discarded } = updated.map_err(content::Error::from)?;
@@ -124,7 +122,11 @@ fn states(output: &Output) -> Option<States> {
         Err(error) => {
             let problem = format!("what is pulled is not kept in {}: {error}", directory.display());
             // That somebody else could write there has to be known; where there is no home to write to, nobody minds.
-            if error.kind() == ErrorKind::Other { output.warn(problem) } else { tracing::debug!("* {problem}") }
+            if error.kind() == ErrorKind::Other {
+                output.warn(problem)
+            } else {
+                tracing::debug!("* {problem}")
+            }
             None
         }
     }

@@ -155,7 +155,7 @@ pub async fn unpack(
         let mut held = update::hold(states.as_ref(), &target)?;
         let staging = Staging::new(&target, held.as_mut())?;
         let writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
-        let mut writer = if held.is_some() { writer.noting() } else { writer };
+        let mut writer = if held.is_some() { writer.noting(!image.is_bundle()) } else { writer };
         let all = read(image, limits, feed, &mut writer)?;
         feed.check().map_err(Error::local("finish", &target))?;
         let done = unpacked(target, &all.nodes, |_| true, image.size());
@@ -254,9 +254,11 @@ fn read(image: &Image, limits: Limits, feed: &mut Feed, sink: &mut dyn Sink) -> 
             unique: image.is_bundle() || matches!(layer.form, Form::File { .. }),
         });
         match &layer.form {
-            Form::Bundle { index, diff_id } => bundle::read(feed, index, *diff_id, &mut links, &mut view).map(|bytes| {
-                indexes.push(LayerIndex { layer: layer.descriptor.clone(), index: *index, bytes });
-            }),
+            Form::Bundle { index, diff_id } => {
+                bundle::read(feed, index, *diff_id, &mut links, &mut view).map(|bytes| {
+                    indexes.push(LayerIndex { layer: layer.descriptor.clone(), index: *index, bytes });
+                })
+            }
             Form::Changeset { diff_id } => layer::read(feed, &[], *diff_id, limits, &mut view),
             Form::Directory { title } => {
                 names(title.as_bytes()).and_then(|within| layer::read(feed, &within, None, limits, &mut view))
