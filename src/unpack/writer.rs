@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -17,7 +17,8 @@ use super::error::Fault;
 use super::item::{Contents, Piece, Sink};
 use super::place::Place;
 use super::staging::open_directory;
-use super::update::Stamp;
+use super::update::{Note, Stamp};
+use crate::digest::{Algorithm, Digest, Hasher};
 
 /// Makes things below a directory that belongs to nobody else.
 pub(super) struct Writer {
@@ -26,8 +27,10 @@ pub(super) struct Writer {
     current: Option<(Place, Dir)>,
     /// The permission bits that new files and directories do not get although they are asked for.
     withheld: u32,
-    /// What the system says of each file, if somebody wants to know.
-    stamps: Option<BTreeMap<Place, Stamp>>,
+    /// What there is to know of each file, if somebody wants to know.
+    notes: Option<BTreeMap<Place, Note>>,
+    /// Whether the digest of its contents is to be known, too.
+    digests: bool,
 }
 
 impl Writer {
@@ -37,30 +40,36 @@ impl Writer {
         let file = top.open_with("probe", OpenOptions::new().write(true).create_new(true).mode(0o777))?;
         let withheld = !file.metadata()?.permissions().mode() & 0o777;
         top.remove_file("probe")?;
-        Ok(Self { top, current: None, withheld, stamps: None })
+        Ok(Self { top, current: None, withheld, notes: None, digests: false })
     }
 
-    /// The same, which notes what the system says of each file.
-    pub(super) fn noting(self) -> Self {
-        Self { stamps: Some(BTreeMap::new()), ..self }
+    /// The same, which notes what there is to know of each file, and, if `digests` are wanted, of its contents.
+    pub(super) fn noting(self, digests: bool) -> Self {
+        Self { notes: Some(BTreeMap::new()), digests, ..self }
     }
 
-    /// What has been noted, but for what was written so late that a change that comes next might get the same time.
-    pub(super) fn stamps(self) -> io::Result<BTreeMap<Place, Stamp>> {
-        let Some(mut stamps) = self.stamps else { return Ok(BTreeMap::new()) };
+    /// What has been noted; without what was written so late that a change that comes next might get the same time.
+    pub(super) fn notes(self) -> io::Result<BTreeMap<Place, Note>> {
+        let Some(mut notes) = self.notes else { return Ok(BTreeMap::new()) };
         // The file system says what time it is by its own clock.
         let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-        let now = Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) };
-        futimens(&self.top, &now)?;
+        futimens(&self.top, &Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) })?;
         let now = Stamp::of(&self.top.dir_metadata()?);
-        stamps.retain(|_, stamp| stamp.is_before(&now));
-        Ok(stamps)
+        for note in notes.values_mut() {
+            note.stamp = note.stamp.filter(|stamp| stamp.is_before(&now));
+        }
+        Ok(notes)
     }
 
-    fn note(&mut self, place: &Place, file: &File) -> Result<(), Fault> {
-        let Some(stamps) = &mut self.stamps else { return Ok(()) };
+    /// The digest that has been noted of a file.
+    pub(super) fn digest_of(&self, place: &Place) -> Option<Digest> {
+        self.notes.as_ref()?.get(place)?.digest
+    }
+
+    fn note(&mut self, place: &Place, file: &File, digest: Option<Digest>) -> Result<(), Fault> {
+        let Some(notes) = &mut self.notes else { return Ok(()) };
         let metadata = file.metadata().map_err(local("look at", place))?;
-        stamps.insert(place.clone(), Stamp::of(&metadata));
+        notes.insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), digest });
         Ok(())
     }
 
@@ -106,16 +115,18 @@ impl Sink for Writer {
     }
 
     fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
-        let (withheld, name) = (self.withheld, place.name());
+        let (withheld, digests, name) = (self.withheld, self.digests, place.name());
         let dir = self.parent(place)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         let mut file = dir.open_with(name, &options).map_err(made("create", place))?;
-        write(&mut file, place, contents)?;
+        let mut digested = Digested { contents, hasher: digests.then(|| Hasher::new(Algorithm::Sha256)) };
+        write(&mut file, place, &mut digested)?;
+        let digest = digested.hasher.map(Hasher::finish);
         if mode & withheld != 0 {
             file.set_permissions(Permissions::from_mode(mode)).map_err(local("set the mode of", place))?;
         }
-        self.note(place, &file)
+        self.note(place, &file, digest)
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
@@ -131,10 +142,10 @@ impl Sink for Writer {
         let from = from.map_err(local("open the directory of", original))?;
         let dir = self.parent(place)?;
         from.hard_link(original.name(), dir, place.name()).map_err(made("make hard link", place))?;
-        if let Some(stamps) = &mut self.stamps
-            && let Some(&stamp) = stamps.get(original)
+        if let Some(notes) = &mut self.notes
+            && let Some(&note) = notes.get(original)
         {
-            stamps.insert(place.clone(), stamp);
+            notes.insert(place.clone(), note);
         }
         Ok(())
     }
@@ -143,7 +154,7 @@ impl Sink for Writer {
         let dir = self.parent(place)?;
         let removed = if is_directory { dir.remove_dir(place.name()) } else { dir.remove_file(place.name()) };
         removed.map_err(local("remove", place))?;
-        self.stamps.as_mut().map(|stamps| stamps.remove(place));
+        self.notes.as_mut().map(|notes| notes.remove(place));
         Ok(())
     }
 
@@ -151,6 +162,26 @@ impl Sink for Writer {
         let set =
             |dir: &Dir| open_directory(dir, Path::new(place.name()))?.set_permissions(Permissions::from_mode(mode));
         set(self.parent(place)?).map_err(local("set the mode of", place))
+    }
+}
+
+/// Contents, of which the digest is computed as they are read, if it is wanted.
+struct Digested<'a> {
+    contents: &'a mut dyn Contents,
+    hasher: Option<Hasher>,
+}
+
+impl Contents for Digested<'_> {
+    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+        let piece = self.contents.next()?;
+        if let Some(hasher) = &mut self.hasher {
+            match &piece {
+                Piece::Data(bytes) => hasher.update(bytes),
+                Piece::Hole(size) => io::copy(&mut io::repeat(0).take(*size), hasher).map(drop)?,
+                Piece::End => {}
+            }
+        }
+        Ok(piece)
     }
 }
 

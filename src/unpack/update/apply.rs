@@ -15,6 +15,7 @@ use super::scene::Scene;
 use super::stage::{Staged, place};
 use super::state::Image;
 use crate::bundle::compare_paths;
+use crate::digest::Digest;
 use crate::unpack::error::{Error, Fault, shown};
 
 /// How many images are kept that a directory was made of when work was broken off. What is only in older ones counts as
@@ -90,10 +91,11 @@ impl Plan {
     }
 }
 
-/// Makes the directory what `new` has, of which what is `staged` is at hand and the rest is there. Returns whether there
+/// Makes the directory what `tree` has, of which what is `staged` is at hand and the rest is there. Returns whether there
 /// was anything to do.
-pub(super) fn apply(mut scene: Scene, mut new: Known, mut staged: Staged) -> Result<bool, Error> {
-    new.stamps = stamps(&scene, &new.tree, &staged)?;
+pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: Staged) -> Result<bool, Error> {
+    let (stamps, digests) = (stamps(&scene, &tree, &staged)?, std::mem::take(&mut staged.digests));
+    let new = Known { digest, tree, stamps, digests };
     let plan = Plan::new(&scene, &new.tree, &staged.rows);
     let path = scene.held.directory().to_owned();
     if !plan.is_empty() {
@@ -118,7 +120,7 @@ fn stamps(scene: &Scene, tree: &Tree, staged: &Staged) -> Result<Vec<Option<Stam
     let stamp = |(number, row): (usize, Row<'_>)| {
         let RowKind::File { .. } = row.kind else { return Ok(None) };
         if staged.rows[number] {
-            return Ok(staged.stamps.get(&place(row.path)?).copied());
+            return Ok(staged.notes.get(&place(row.path)?).and_then(|note| note.stamp));
         }
         Ok(scene.find(row.path).and_then(|found| scene.stamp_of(found)))
     };

@@ -31,6 +31,15 @@ impl Stamp {
     }
 }
 
+/// What is noted of a file when it is written.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::unpack) struct Note {
+    /// Nothing, if it cannot be relied on.
+    pub(in crate::unpack) stamp: Option<Stamp>,
+    /// The digest of its contents, if nothing else says what they are.
+    pub(in crate::unpack) digest: Option<Digest>,
+}
+
 /// An image, and what its files were where they were put.
 #[derive(Debug)]
 pub(in crate::unpack) struct Known {
@@ -39,6 +48,8 @@ pub(in crate::unpack) struct Known {
     pub(super) tree: Tree,
     /// For each row of the tree, what the file was, if that can be relied on.
     pub(super) stamps: Vec<Option<Stamp>>,
+    /// For each row the digest of the file's contents; none where the tree has members.
+    pub(super) digests: Vec<Option<Digest>>,
 }
 
 /// What an image has where, in order.

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use self::apply::apply;
-pub(super) use self::known::Stamp;
-use self::known::{Known, Tree};
+use self::known::Tree;
+pub(super) use self::known::{Note, Stamp};
 use self::scene::Scene;
 pub use self::scene::{Doing, LocalChange};
 use self::stage::{Stage, check};
@@ -121,8 +121,8 @@ pub(super) fn publish(
             tracing::debug!("* what is unpacked will not be known: {error}");
         }
     };
-    let stamps = writer.stamps().map_err(Error::local("look at what is in", held.directory()))?;
-    let image = Image::new(digest, all, &stamps);
+    let notes = writer.notes().map_err(Error::local("look at what is in", held.directory()))?;
+    let image = Image::new(digest, all, &notes);
     keep(&image, !moves_up);
     staging.publish()?;
     if moves_up {
@@ -231,11 +231,11 @@ impl Job {
         let contents = bundle.contents_without(source, &needs.wanted, move |member| is_here.contains(&member));
         let (new, digest) = (Arc::clone(&bundle), self.manifest);
         let worker = tokio::task::spawn_blocking(move || {
-            let mut stage = Stage::new(&mut scene)?;
+            let mut stage = Stage::new(&mut scene, false)?;
             let made = stage.fill(&mut scene, &new, &needs.wanted, &needs.is_here, pieces)?;
             let tree = Tree::Bundle(new);
             let (totals, staged) = (tree.totals(), stage.finish(&mut scene, &tree, &made)?);
-            let is_changed = apply(scene, Known { digest, tree, stamps: Vec::new() }, staged)?;
+            let is_changed = apply(scene, digest, tree, staged)?;
             Ok::<_, Error>((totals, is_changed, needs.discarded))
         });
         let sent = send(contents, sender).await;
@@ -270,7 +270,7 @@ impl Job {
         options: &UnpackOptions,
     ) -> Result<Updated, Error> {
         run(source, manifest, options, move |image, limits, feed| {
-            let mut stage = Stage::new(&mut scene)?;
+            let mut stage = Stage::new(&mut scene, true)?;
             let all = read(image, limits, feed, &mut stage.sink())?;
             feed.check().map_err(Error::local("finish", &self.target))?;
             let tree = Tree::Other(all.nodes.into_iter().map(|(place, node)| listed(&place, node)).collect());
@@ -278,8 +278,7 @@ impl Job {
             let rows: Vec<usize> = (0..tree.len()).collect();
             let staged = stage.finish(&mut scene, &tree, &rows)?;
             let (totals, discarded) = (tree.totals(), self.discards(&scene, &tree)?);
-            let known = Known { digest: self.manifest, tree, stamps: Vec::new() };
-            let is_changed = apply(scene, known, staged)?;
+            let is_changed = apply(scene, self.manifest, tree, staged)?;
             Ok(self.done(totals, is_changed, image.size(), discarded))
         })
         .await

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,7 @@ use super::known::{Known, Row, RowKind, Stamp, Tree};
 use super::local::{Found, FoundKind, Handles};
 use super::state::{Held, State};
 use crate::bundle::{Entry, Indexed, MemberNumber, Piece, compare_paths};
+use crate::digest::Hasher;
 use crate::text::printable;
 use crate::unpack::error::Error;
 use crate::unpack::place::path_of;
@@ -99,18 +101,24 @@ impl Scene {
 
     /// Reads files that have to be read, and finds those that `new` has in this way, and then those of known images.
     pub(super) fn read_for(&mut self, new: Option<&Indexed>) {
-        let known = std::mem::take(&mut self.known);
-        let numbered = known.images.iter().enumerate().rev();
-        let of_known = numbered.filter_map(|(number, known)| Some((Standing::Of(number), known.tree.bundle()?)));
-        for (standing, bundle) in new.map(|bundle| (Standing::New, bundle)).into_iter().chain(of_known) {
-            let mut reading = Reading { handles: &mut self.handles, bundle, members: BTreeMap::new() };
-            for (found, is) in self.found.iter().zip(&mut self.standings) {
-                if *is == Standing::Unknown && reading.has(found) {
+        let Self { handles, found, standings, known, .. } = self;
+        let of_new = new.map(|bundle| (Standing::New, Expected::Members(bundle, BTreeMap::new())));
+        let of_known = known.images.iter().enumerate().rev().map(|(number, known)| {
+            (
+                Standing::Of(number),
+                known
+                    .tree
+                    .bundle()
+                    .map_or(Expected::Digests(known), |bundle| Expected::Members(bundle, BTreeMap::new())),
+            )
+        });
+        for (standing, mut expected) in of_new.into_iter().chain(of_known) {
+            for (found, is) in found.iter().zip(standings.iter_mut()) {
+                if *is == Standing::Unknown && expected.is_in(handles, found) {
                     *is = standing;
                 }
             }
         }
-        self.known = known;
     }
 
     /// Whether what `bundle` has at an entry's path is there, but perhaps for the mode. Where two bundles have the same path
@@ -217,25 +225,39 @@ fn standing(found: &Found, known: &State, distrusts: bool) -> Standing {
     number.map_or(Standing::Unknown, Standing::Of)
 }
 
-/// Files that are held against the members of a bundle.
-struct Reading<'a> {
-    handles: &'a mut Handles,
-    bundle: &'a Indexed,
-    /// Those that have been put together, and whether they were what they should be.
-    members: BTreeMap<MemberNumber, bool>,
+/// What files are held against.
+enum Expected<'a> {
+    /// The members of a bundle; of those that have been put together, whether they were what they should be.
+    Members(&'a Indexed, BTreeMap<MemberNumber, bool>),
+    /// A digest of each.
+    Digests(&'a Known),
 }
 
-impl Reading<'_> {
-    /// Whether the bundle has a file with these contents at its path.
-    fn has(&mut self, found: &Found) -> bool {
-        let Some(entry) = self.bundle.find(&found.path) else { return false };
-        if !found.is_like(&self.bundle.entry(entry).into()) {
+impl Expected<'_> {
+    /// Whether a file has what is expected at its path.
+    fn is_in(&mut self, handles: &mut Handles, found: &Found) -> bool {
+        let (bundle, seen) = match self {
+            Self::Members(bundle, seen) => (*bundle, seen),
+            Self::Digests(known) => return is_digest(handles, found, known),
+        };
+        let Some(entry) = bundle.find(&found.path) else { return false };
+        if !found.is_like(&bundle.entry(entry).into()) {
             return false;
         }
-        let (handles, bundle) = (&mut *self.handles, self.bundle);
         let mut members = bundle.members_with(entry);
-        members.all(|member| *self.members.entry(member).or_insert_with(|| rebuild(handles, bundle, member).is_some()))
+        members.all(|member| *seen.entry(member).or_insert_with(|| rebuild(handles, bundle, member).is_some()))
     }
+}
+
+/// Whether a file has the contents that its digest says.
+fn is_digest(handles: &mut Handles, found: &Found, known: &Known) -> bool {
+    let expected = known.tree.find(&found.path).filter(|&row| found.is_like(&known.tree.row(row)));
+    let Some(expected) = expected.and_then(|row| known.digests[row]) else { return false };
+    let digest = |mut file: File| {
+        let mut hasher = Hasher::new(expected.algorithm());
+        io::copy(&mut file, &mut hasher).map(|_| hasher.finish())
+    };
+    handles.file(&found.path).and_then(digest).is_ok_and(|digest| digest == expected)
 }
 
 /// What is in a member, if files have that, and links are what they should be.

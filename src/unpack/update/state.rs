@@ -24,7 +24,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::known::{Known, Row, RowKind, Stamp, Tree};
+use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use crate::bundle::{Index, Indexed, LayerIndex, MAX_PATH};
 use crate::digest::Digest;
 use crate::manifest::{Annotations, Descriptor};
@@ -241,6 +241,8 @@ pub(super) struct Image {
     indexes: Vec<LayerDocument>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     rows: Vec<RowDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    digests: Vec<Option<Digest>>,
     stamps: Vec<Option<Stamp>>,
 }
 
@@ -292,33 +294,39 @@ impl Document<'_> {
 }
 
 impl From<&Known> for Image {
-    fn from(Known { digest, tree, stamps }: &Known) -> Self {
+    fn from(Known { digest, tree, stamps, digests }: &Known) -> Self {
         let (indexes, rows) = match tree {
             Tree::Bundle(bundle) => (bundle.indexes().map(LayerDocument::of).collect(), Vec::new()),
             Tree::Other(_) => (Vec::new(), tree.rows().map(RowDocument::of).collect()),
         };
-        Self { digest: *digest, indexes, rows, stamps: stamps.clone() }
+        Self { digest: *digest, indexes, rows, digests: digests.clone(), stamps: stamps.clone() }
     }
 }
 
 impl Image {
     /// What has just been unpacked.
-    pub(super) fn new(digest: Digest, all: Contents, stamps: &BTreeMap<Place, Stamp>) -> Self {
-        let stamps = all.nodes.keys().map(|place| stamps.get(place).copied()).collect();
+    pub(super) fn new(digest: Digest, all: Contents, notes: &BTreeMap<Place, Note>) -> Self {
+        let notes = || all.nodes.keys().map(|place| notes.get(place));
+        let stamps = notes().map(|note| note?.stamp).collect();
         let indexes: Vec<_> = all.indexes.iter().map(LayerDocument::of).collect();
-        let nodes = if indexes.is_empty() { all.nodes } else { BTreeMap::new() };
+        if !indexes.is_empty() {
+            return Self { digest, indexes, rows: Vec::new(), digests: Vec::new(), stamps };
+        }
+        let digests = notes().map(|note| note?.digest).collect();
         let row = |(place, node)| RowDocument::of((&listed(&place, node)).into());
-        Self { digest, indexes, rows: nodes.into_iter().map(row).collect(), stamps }
+        Self { digest, indexes, rows: all.nodes.into_iter().map(row).collect(), digests, stamps }
     }
 
     fn read(self) -> Option<Known> {
-        let tree = if self.indexes.is_empty() {
-            Tree::Other(self.rows.into_iter().map(RowDocument::read).collect::<Option<_>>()?)
+        let Self { digest, indexes, rows, digests, stamps } = self;
+        let tree = if indexes.is_empty() {
+            Tree::Other(rows.into_iter().map(RowDocument::read).collect::<Option<_>>()?)
         } else {
-            let indexes = self.indexes.into_iter().map(LayerDocument::read).collect::<Option<Vec<_>>>()?;
+            let indexes = indexes.into_iter().map(LayerDocument::read).collect::<Option<Vec<_>>>()?;
             Tree::Bundle(Arc::new(Indexed::of_indexes(indexes).ok()?))
         };
-        (tree.len() == self.stamps.len()).then_some(Known { digest: self.digest, tree, stamps: self.stamps })
+        let has_digests = digests.len() == if tree.bundle().is_some() { 0 } else { tree.len() };
+        (has_digests && stamps.len() == tree.len()).then_some(Known { digest, tree, stamps, digests })
     }
 }
 
