@@ -29,6 +29,7 @@ mod manifest;
 mod network;
 mod options;
 mod output;
+mod place;
 mod progress;
 mod pull;
 mod push;
@@ -45,6 +46,7 @@ mod tags;
 mod token;
 mod trace;
 mod validate;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -127,6 +129,7 @@ enum Command {
     Ls(list::List),
     Cat(cat::Cat),
     Diff(diff::Diff),
+    Verify(verify::Verify),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
     Login(login::Login),
@@ -176,6 +179,7 @@ impl Command {
             Self::Ls(list) => list.run(output).await,
             Self::Cat(cat) => cat.run(output).await,
             Self::Diff(diff) => diff.run(output).await,
+            Self::Verify(verify) => verify.run(output).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
             Self::Login(login) => login.run(output).await,
