@@ -39,6 +39,7 @@ mod resolve;
 mod save;
 mod serve;
 mod show_diff;
+mod show_why;
 mod signature;
 mod storage;
 mod tag;
@@ -48,6 +49,7 @@ mod trace;
 mod validate;
 mod verify;
 mod version;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -130,6 +132,7 @@ enum Command {
     Cat(cat::Cat),
     Diff(diff::Diff),
     Verify(verify::Verify),
+    Why(why::Why),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
     Login(login::Login),
@@ -180,6 +183,7 @@ impl Command {
             Self::Cat(cat) => cat.run(output).await,
             Self::Diff(diff) => diff.run(output).await,
             Self::Verify(verify) => verify.run(output).await,
+            Self::Why(why) => Box::pin(why.run(output)).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
             Self::Login(login) => login.run(output).await,

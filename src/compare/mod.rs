@@ -8,6 +8,7 @@ mod contents;
 mod drift;
 mod error;
 mod side;
+mod why;
 
 use std::cmp::Ordering;
 
@@ -17,6 +18,7 @@ pub use contents::{Contents, First, MAX_TEXT};
 pub use drift::Drift;
 pub use error::Error;
 pub use side::Side;
+pub use why::{Group, Level, Reason, Subject, What, WhyOptions, explain};
 
 use self::contents::{Collected, collect, first_difference};
 use crate::bundle::Piece;
