@@ -243,7 +243,15 @@ impl Opened {
 
     /// The manifest that was asked for, or what it has for this platform if it is an image index.
     pub(super) async fn image(&self, platform: Option<&Platform>) -> Result<RawManifest, Error> {
-        let manifest = self.manifest().await?;
+        self.image_of(self.manifest().await?, platform).await
+    }
+
+    /// A manifest from here, or what it has for this platform if it is an image index.
+    pub(super) async fn image_of(
+        &self,
+        manifest: RawManifest,
+        platform: Option<&Platform>,
+    ) -> Result<RawManifest, Error> {
         let Manifest::Index(index) = manifest.manifest() else { return Ok(manifest) };
         let digest = pick(index, platform).map_err(|error| error.in_index(&manifest))?;
         Ok(self.images.manifest(&digest).await?)

@@ -1,15 +1,14 @@
 //! `bndlr diff`
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::connect::{Connection, RegistryArgs, open};
+use super::connect::{Connection, Opened, RegistryArgs};
 use super::error::{Error, Exit};
-use super::location::Location;
 use super::options::{ImageArgs, SelectionArgs};
 use super::output::{Format, Output, write_stdout};
+use super::place::{Place, open_place};
 use super::show_diff::{Look, Shown, to_json};
 use crate::compare::{Depth, Difference, Side, compare};
 use crate::unpack::UnpackOptions;
@@ -48,45 +47,10 @@ pub(super) struct Diff {
     registry: RegistryArgs,
 }
 
-/// What stands on the command line.
-enum Place {
-    Directory(PathBuf),
-    Image(Location),
-}
-
-impl Place {
-    fn parse(text: &str) -> Result<Self, Error> {
-        let is_path =
-            |text: &str| matches!(text, "." | "..") || ["./", "../", "/"].iter().any(|front| text.starts_with(front));
-        match text.strip_prefix("dir:") {
-            Some(path) => Ok(Self::Directory(path.into())),
-            None if is_path(text) => Ok(Self::Directory(text.into())),
-            None => Location::parse(text).map(Self::Image).map_err(|error| hint(error, text)),
-        }
-    }
-}
-
-/// The same error, with how to say it if a directory is meant.
-fn hint(error: Error, text: &str) -> Error {
-    let is_directory = !text.starts_with("oci:") && Path::new(text).is_dir();
-    if is_directory {
-        error.hint(format!("{text} is a directory here: write ./{text} if you mean that"))
-    } else {
-        error
-    }
-}
-
 impl Diff {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         let places = [Place::parse(&self.old)?, Place::parse(&self.new)?];
-        let locations: Vec<Location> = places
-            .iter()
-            .filter_map(|place| match place {
-                Place::Image(location) => Some(location.clone()),
-                Place::Directory(_) => None,
-            })
-            .collect();
-        let connection = self.registry.connect(&locations)?;
+        let connection = Place::connect(&places, &self.registry)?;
         let [old, new] = &places;
         let (old, new) = (self.side(old, &self.old, &connection), self.side(new, &self.new, &connection));
         let (old, new) = futures::try_join!(old, new)?;
@@ -102,14 +66,8 @@ impl Diff {
             Place::Directory(path) => return Ok(Side::directory(path, &self.selection.selection()).await?),
             Place::Image(location) => location,
         };
-        let is_not_there = |error: &Error| matches!(error.exit, Exit::NotFound | Exit::Denied | Exit::Remote);
-        let opened = async {
-            let opened = open(location, connection).await?;
-            let manifest = opened.image(self.image.platform()).await?;
-            Ok((opened, manifest))
-        };
-        let (opened, manifest) =
-            opened.await.map_err(|error| if is_not_there(&error) { hint(error, text) } else { error })?;
+        let image = async |opened: &Opened| opened.image(self.image.platform()).await;
+        let (opened, manifest) = open_place(location, text, connection, image).await?;
         let options = UnpackOptions { limits: self.image.limits(), ..UnpackOptions::default() };
         Ok(Side::image(opened.images, &manifest, &options).await?)
     }

@@ -33,6 +33,7 @@ mod manifest;
 mod network;
 mod options;
 mod output;
+mod place;
 mod progress;
 mod publish;
 mod pull;
@@ -44,6 +45,7 @@ mod save;
 mod selected;
 mod serve;
 mod show_diff;
+mod show_why;
 mod signature;
 mod storage;
 mod tag;
@@ -51,7 +53,9 @@ mod tags;
 mod token;
 mod trace;
 mod validate;
+mod verify;
 mod version;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -133,6 +137,8 @@ enum Command {
     Ls(list::List),
     Cat(cat::Cat),
     Diff(diff::Diff),
+    Verify(verify::Verify),
+    Why(why::Why),
     Inspect(inspect::Inspect),
     Resolve(resolve::Resolve),
     Login(login::Login),
@@ -182,6 +188,8 @@ impl Command {
             Self::Ls(list) => list.run(output).await,
             Self::Cat(cat) => cat.run(output).await,
             Self::Diff(diff) => diff.run(output).await,
+            Self::Verify(verify) => verify.run(output).await,
+            Self::Why(why) => Box::pin(why.run(output)).await,
             Self::Inspect(inspect) => inspect.run(output).await,
             Self::Resolve(resolve) => resolve.run(output).await,
             Self::Login(login) => login.run(output).await,

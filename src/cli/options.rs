@@ -271,7 +271,7 @@ fn swapped(directory: &Path, error: Error) -> Error {
 }
 
 /// When the image says that it was made: nothing, unless the environment says so (reproducible-builds.org).
-fn source_date_epoch() -> Result<Option<String>, Error> {
+pub(super) fn source_date_epoch() -> Result<Option<String>, Error> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(None) };
     let seconds = value.to_str().and_then(|value| value.parse::<u32>().ok().map(i64::from));
     let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());

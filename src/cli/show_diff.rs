@@ -132,8 +132,7 @@ impl Look {
 }
 
 fn path(difference: &Difference) -> String {
-    let file = difference.new.as_ref().or(difference.old.as_ref());
-    file.map_or_else(String::new, |file| printable(&file.path.to_string_lossy()))
+    difference.file().map_or_else(String::new, |file| printable(&file.path.to_string_lossy()))
 }
 
 /// How many lines have been added and removed, if that is known.
@@ -170,22 +169,15 @@ fn notes(difference: &Difference) -> Vec<String> {
         (None, None) => {}
     }
     let sizes = || {
-        let sizes = [&difference.old, &difference.new].into_iter().flatten().filter_map(file_size);
+        let sizes = [&difference.old, &difference.new].into_iter().flatten().filter_map(Listed::size);
         sizes.map(size).collect::<Vec<_>>().join(" and ")
     };
     match difference.contents {
         Contents::Binary => notes.push(format!("binary, {}", sizes())),
-        Contents::Unread => notes.push(format!("too large to show, {}", sizes())),
+        Contents::Unread | Contents::From(_) => notes.push(format!("too large to show, {}", sizes())),
         Contents::Same | Contents::Text { .. } => {}
     }
     notes
-}
-
-fn file_size(file: &Listed) -> Option<u64> {
-    match file.kind {
-        ListedKind::File { size } => Some(size),
-        ListedKind::Directory | ListedKind::Symlink { .. } => None,
-    }
 }
 
 fn kind(file: &Listed) -> &'static str {
@@ -205,7 +197,6 @@ fn described(file: &Listed) -> String {
 }
 
 pub(super) fn to_json(difference: &Difference) -> Value {
-    let file = difference.new.as_ref().or(difference.old.as_ref());
     let change = match (&difference.old, &difference.new) {
         (None, _) => "added",
         (_, None) => "removed",
@@ -217,11 +208,11 @@ pub(super) fn to_json(difference: &Difference) -> Value {
         Contents::Same => "same",
         Contents::Text { .. } => "text",
         Contents::Binary => "binary",
-        Contents::Unread => "unread",
+        Contents::Unread | Contents::From(_) => "unread",
     };
     let lines = lines_of(difference);
     json!({
-        "path": file.map(|file| file.path.to_string_lossy()),
+        "path": difference.file().map(|file| file.path.to_string_lossy()),
         "change": change,
         "old": difference.old.as_ref().map(super::list::to_json),
         "new": difference.new.as_ref().map(super::list::to_json),

@@ -5,18 +5,22 @@
 //! the other side as it comes, and kept only if it is to be shown and small. How a difference looks is left to `cli`.
 
 mod contents;
+mod drift;
 mod error;
 mod side;
+mod why;
 
 use std::cmp::Ordering;
 
 use futures::stream::BoxStream;
 
-pub use contents::{Contents, MAX_TEXT};
+pub use contents::{Contents, First, MAX_TEXT};
+pub use drift::Drift;
 pub use error::Error;
 pub use side::Side;
+pub use why::{Group, Level, Reason, Subject, What, WhyOptions, explain};
 
-use self::contents::{Collected, collect};
+use self::contents::{Collected, collect, first_difference};
 use crate::bundle::Piece;
 use crate::content;
 use crate::digest::Digest;
@@ -29,6 +33,8 @@ pub enum Depth {
     Names,
     /// The contents of both sides, as far as they can be shown.
     Texts,
+    /// The first byte that differs.
+    First,
 }
 
 /// What differs at a path.
@@ -40,6 +46,14 @@ pub struct Difference {
     pub new: Option<Listed>,
     /// How the contents of files differ.
     pub contents: Contents,
+}
+
+impl Difference {
+    /// What is there: on the new side, or else on the old one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Listed> {
+        self.new.as_ref().or(self.old.as_ref())
+    }
 }
 
 /// A path at which something may differ: the number of what each side has there.
@@ -73,8 +87,7 @@ pub async fn compare<E: From<Error>>(
     for pair in &pairs {
         let (a, b) = (pair.old.map(|at| &old.files()[at]), pair.new.map(|at| &new.files()[at]));
         let contents = if pair.reads {
-            let read = futures::try_join!(read(a, depth, &mut from_old), read(b, depth, &mut from_new));
-            Contents::of(read.map_err(Error::from)?)
+            contents((a, b), depth, &mut from_old, &mut from_new).await.map_err(Error::from)?
         } else if pair.is_same == Some(false) {
             Contents::Unread
         } else {
@@ -87,6 +100,19 @@ pub async fn compare<E: From<Error>>(
         }
     }
     Ok(found)
+}
+
+/// Reads the contents of both files, and says how they differ.
+async fn contents(
+    (a, b): (Option<&Listed>, Option<&Listed>),
+    depth: Depth,
+    old: &mut BoxStream<'_, Result<Piece, content::Error>>,
+    new: &mut BoxStream<'_, Result<Piece, content::Error>>,
+) -> Result<Contents, content::Error> {
+    if let (Depth::First, Some(a), Some(b)) = (depth, a.and_then(Listed::size), b.and_then(Listed::size)) {
+        return first_difference((a, b), old, new).await;
+    }
+    Ok(Contents::of(futures::try_join!(read(a, depth, old), read(b, depth, new))?))
 }
 
 /// Reads the contents of a file, if there is one, off the front of a side's contents.
@@ -136,17 +162,19 @@ fn pairs(old: &Side, new: &Side, depth: Depth) -> Vec<Pair> {
 
 /// Decides what has to be read of what is at one path.
 fn pair(old: &Side, new: &Side, at: (Option<usize>, Option<usize>), depth: Depth) -> Pair {
-    let sizes = [at.0.map(|at| &old.files()[at]), at.1.map(|at| &new.files()[at])].map(|file| match file?.kind {
-        ListedKind::File { size } => Some(size),
-        ListedKind::Directory | ListedKind::Symlink { .. } => None,
-    });
+    let sizes = [at.0.map(|at| &old.files()[at]), at.1.map(|at| &new.files()[at])].map(|file| file?.size());
     let is_same = match (sizes, at) {
         ([None, None], _) => Some(true),
         ([Some(a), Some(b)], (Some(in_old), Some(in_new))) if a == b => same_contents(old, in_old, new, in_new),
         _ => Some(false),
     };
     let can_be_shown = sizes.into_iter().flatten().all(|size| size <= MAX_TEXT);
-    let reads = is_same.is_none() || (is_same == Some(false) && depth == Depth::Texts && can_be_shown);
+    let is_wanted = match depth {
+        Depth::Names => false,
+        Depth::Texts => true,
+        Depth::First => sizes.iter().all(Option::is_some),
+    };
+    let reads = is_same.is_none() || (is_same == Some(false) && is_wanted && can_be_shown);
     Pair { old: at.0, new: at.1, is_same, reads }
 }
 

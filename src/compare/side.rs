@@ -11,8 +11,8 @@ use crate::bundle::{Indexed, Piece};
 use crate::content::{self, ErrorKind, OpenRange};
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
-use crate::pack::{MemberDigests, PackOptions, Selection, Tree, scan};
-use crate::unpack::{Listed, ListedKind, Spooled, UnpackOptions, spool};
+use crate::pack::{self, MemberDigests, PackOptions, Selection, Tree, look, scan};
+use crate::unpack::{Listed, Spooled, UnpackOptions, spool};
 
 /// How much of a file of a directory is read at once, in bytes.
 const STEP: u64 = 1024 * 1024;
@@ -22,6 +22,9 @@ pub struct Side {
     files: Vec<Listed>,
     kind: Kind,
 }
+
+/// What finds out what is in a directory.
+type Find = fn(&Path, &Selection) -> Result<Tree, pack::Error>;
 
 enum Kind {
     Bundle { source: Box<dyn OpenRange>, bundle: Indexed },
@@ -52,9 +55,21 @@ impl Side {
     /// # Errors
     /// When it cannot be packed.
     pub async fn directory(path: &Path, selection: &Selection) -> Result<Self, Error> {
+        Self::tree(path, selection, scan).await
+    }
+
+    /// The same of a directory as it is: of what somebody else's image was unpacked to, links may lead out.
+    ///
+    /// # Errors
+    /// When something in it could not be in a bundle, as a socket.
+    pub async fn unpacked(path: &Path, selection: &Selection) -> Result<Self, Error> {
+        Self::tree(path, selection, look).await
+    }
+
+    async fn tree(path: &Path, selection: &Selection, find: Find) -> Result<Self, Error> {
         let (path, selection) = (path.to_owned(), selection.clone());
         blocking(move || {
-            let tree = scan(&path, &selection)?;
+            let tree = find(&path, &selection)?;
             let members = tree.member_digests(PackOptions::default().threads)?;
             let files = tree.entries().map(Listed::from).collect();
             Ok(Self { files, kind: Kind::Directory { tree: Arc::new(tree), members } })
@@ -91,19 +106,12 @@ impl Side {
             }
             Kind::Directory { tree, .. } => {
                 let steps = wanted.iter().flat_map(|&entry| {
-                    let size = size(&self.files[entry]);
+                    let size = self.files[entry].size().unwrap_or_default();
                     (0..size).step_by(STEP as usize).map(move |offset| (entry, offset, STEP.min(size - offset)))
                 });
                 stream::iter(steps.collect::<Vec<_>>()).then(|step| read(Arc::clone(tree), step)).boxed()
             }
         }
-    }
-}
-
-fn size(file: &Listed) -> u64 {
-    match file.kind {
-        ListedKind::File { size } => size,
-        ListedKind::Directory | ListedKind::Symlink { .. } => 0,
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::layer::{self, Layer, Reuse};
 use super::{Error, PackOptions, Tree};
 use crate::bundle::annotation;
-use crate::content::{self, Open, Reader, Source, read_file};
+use crate::content::{self, Open, OpenRange, Reader, Source, read_file, read_file_range};
 use crate::digest::Digest;
 use crate::manifest::{
     Annotations, Descriptor, History, ImageConfig, ImageManifest, Labels, Manifest, Platform, RawManifest, RootFs, Run,
@@ -229,5 +229,14 @@ impl Open for Bundle {
 impl Source for Bundle {
     async fn resolve(&self, identifier: &Identifier) -> Result<Descriptor, content::Error> {
         self.manifest.resolve(identifier).await
+    }
+}
+
+#[async_trait]
+impl OpenRange for Bundle {
+    async fn range_within(&self, descriptor: &Descriptor, offset: u64, length: u64) -> Result<Bytes, content::Error> {
+        let layer = self.layers.iter().find(|layer| layer.digest == descriptor.digest);
+        let missing = || content::Error::not_found(format!("{} is no layer of this bundle", descriptor.digest));
+        read_file_range(Arc::clone(&layer.ok_or_else(missing)?.file), offset, length).await
     }
 }

@@ -25,7 +25,7 @@ pub use error::Error;
 pub use image::{Bundle, ImageFormat, ImageOptions};
 pub use layer::Reuse;
 pub use plan::{MAX_LAYERS, Split};
-pub use scan::{Tree, scan};
+pub use scan::{Tree, look, scan};
 pub use select::{LeftOut, Selection, Symlinks, Why};
 
 use std::num::NonZeroUsize;

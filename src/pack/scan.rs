@@ -98,6 +98,22 @@ impl Tree {
 /// # Errors
 /// When something cannot be read, cannot be in a bundle, or is a link that leads out.
 pub fn scan(path: &Path, selection: &Selection) -> Result<Tree, Error> {
+    let tree = look(path, selection)?;
+    let mut links = Links::default();
+    for entry in tree.entries() {
+        if let Kind::Symlink { target } = entry.kind() {
+            links.insert(entry.path(), target);
+        }
+    }
+    links.check()?;
+    Ok(tree)
+}
+
+/// The same for who only looks, and packs nothing: links may lead anywhere.
+///
+/// # Errors
+/// When something cannot be read, or cannot be in a bundle.
+pub fn look(path: &Path, selection: &Selection) -> Result<Tree, Error> {
     let read = |error: Errno| Error::Read { path: path.to_owned(), source: error.into() };
     let stat = statat(CWD, path, AtFlags::empty()).map_err(read)?;
     if FileType::from_raw_mode(stat.st_mode).is_dir() {
@@ -126,13 +142,6 @@ fn directory(walk: &Walk<'_>, path: &Path, symlinks: Symlinks) -> Result<Tree, E
     }
     left_out.extend(without_contents);
     left_out.sort_by(|one, two| one.path.cmp(&two.path));
-    let mut links = Links::default();
-    for found in &entries {
-        if let Kind::Symlink { target } = found.entry.kind() {
-            links.insert(found.entry.path(), target);
-        }
-    }
-    links.check()?;
     let origin = Origin::Directory { root: Arc::clone(walk.root()), follow: symlinks == Symlinks::Follow };
     Ok(Tree { path: path.to_owned(), origin, entries, left_out, warnings })
 }

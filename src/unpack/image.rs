@@ -95,6 +95,13 @@ fn form(descriptor: &Descriptor, annotations: &Annotations, diff_id: Option<Dige
     })
 }
 
+/// Whether a layer is read as an archive, and not as one file.
+#[must_use]
+pub fn has_archive(layer: &Descriptor) -> bool {
+    let is_directory = || layer.annotations.get(ORAS_UNPACK).is_some_and(|unpack| unpack == "true");
+    is_ours(layer) || is_archive(&layer.media_type) || is_directory()
+}
+
 fn title(layer: &Descriptor) -> Option<&String> {
     layer.annotations.get(TITLE).filter(|title| !title.is_empty())
 }

@@ -4,9 +4,6 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::MultiGzDecoder;
-use zstd::stream::read::Decoder;
-
 use super::Limits;
 use super::archive::Archive;
 use super::diff_id::DiffId;
@@ -15,12 +12,11 @@ use super::feed::Feed;
 use super::item::{Contents, Item, Kind, Piece};
 use super::place::names;
 use super::view::View;
+use crate::archive::decompress;
 use crate::digest::Digest;
 
 /// How many tar bytes are decompressed at once.
 const BUFFER: usize = 256 * 1024;
-/// The largest window of a zstd frame, as a power of two: that of the `zstd` program, and as much memory.
-const MAX_WINDOW: u32 = 27;
 /// How many bytes an entry may have in an archive beside its contents, on average.
 const HEAD_PER_ENTRY: u64 = 4096;
 
@@ -84,20 +80,7 @@ struct Tar<'a> {
 
 impl<'a> Tar<'a> {
     fn new(feed: &'a mut Feed, diff_id: Option<Digest>, limits: Limits) -> Result<Self, Fault> {
-        let mut front = Vec::new();
-        feed.by_ref().take(4).read_to_end(&mut front)?;
-        let is_gzip = front.starts_with(&[0x1f, 0x8b]);
-        let is_zstd = front == [0x28, 0xb5, 0x2f, 0xfd];
-        let whole = io::Cursor::new(front).chain(feed);
-        let decoder: Box<dyn Read + 'a> = if is_gzip {
-            Box::new(MultiGzDecoder::new(whole))
-        } else if is_zstd {
-            let mut decoder = Decoder::with_buffer(whole)?;
-            decoder.window_log_max(MAX_WINDOW)?;
-            Box::new(decoder)
-        } else {
-            Box::new(whole)
-        };
+        let (_, decoder) = decompress(feed)?;
         let limit = limits.bytes.saturating_add(limits.entries.saturating_mul(HEAD_PER_ENTRY));
         let diff_id = diff_id.map(|expected| DiffId::new(expected.algorithm())).transpose()?;
         Ok(Self { decoder, diff_id, left: limit, limit })

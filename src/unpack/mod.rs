@@ -35,6 +35,7 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 
 pub use error::{Error, Fault};
+pub use image::has_archive;
 pub use include::Include;
 pub use part::unpack_part;
 pub use spool::{Spooled, spool};
@@ -122,6 +123,23 @@ pub enum ListedKind {
         /// What it points to, verbatim.
         target: PathBuf,
     },
+}
+
+impl Listed {
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        self.kind == ListedKind::Directory
+    }
+
+    /// How many bytes it has, if it is a file.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self.kind {
+            ListedKind::File { size } => Some(size),
+            ListedKind::Directory | ListedKind::Symlink { .. } => None,
+        }
+    }
 }
 
 impl From<&Entry> for Listed {
