@@ -25,11 +25,14 @@ mod spool;
 mod staging;
 mod view;
 mod writer;
+mod writers;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use futures::future::{Either, select};
 
@@ -45,6 +48,7 @@ use self::place::{Place, names};
 use self::staging::Staging;
 use self::view::{Node, NodeKind, Rules, View};
 use self::writer::Writer;
+use self::writers::Writers;
 use crate::bundle::{Entry, Kind, Links};
 use crate::content::{self, ErrorKind, Observer, Open};
 use crate::manifest::{Descriptor, RawManifest};
@@ -149,8 +153,10 @@ pub async fn unpack(
     let target = target.to_owned();
     run(source, manifest, options, move |image, limits, feed| {
         let staging = Staging::new(&target)?;
-        let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
-        let nodes = read(image, limits, feed, &mut writer)?;
+        let writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
+        let mut writers = Writers::new(writer, available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        let nodes = read(image, limits, feed, &mut writers)?;
+        writers.finish()?;
         feed.check().map_err(Error::local("finish", &target))?;
         staging.publish()?;
         Ok(unpacked(target, &nodes, |_| true, image.size()))

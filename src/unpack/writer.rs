@@ -34,6 +34,11 @@ impl Writer {
         Ok(Self { top, current: None, withheld })
     }
 
+    /// Another one that writes to the same directory.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        Ok(Self { top: self.top.try_clone()?, current: None, withheld: self.withheld })
+    }
+
     /// The directory that `place` is in.
     fn parent(&mut self, place: &Place) -> Result<&Dir, Fault> {
         let parent = place.parent();
