@@ -59,16 +59,14 @@ fn open(dir: &Dir, path: &Path) -> io::Result<Dir> {
 }
 
 fn local(what: &'static str, place: &Place) -> impl FnOnce(io::Error) -> Fault {
-    let path = place.to_string();
-    move |source| Fault::Local { what, path, source }
+    move |source| Fault::Local { what, path: place.to_string(), source }
 }
 
 /// As [`local`], for names that the view says are free.
 fn made(what: &'static str, place: &Place) -> impl FnOnce(io::Error) -> Fault {
-    let path = place.to_string();
     move |source| match source.kind() {
-        ErrorKind::AlreadyExists => Fault::Collision(path),
-        _ => Fault::Local { what, path, source },
+        ErrorKind::AlreadyExists => Fault::Collision(place.to_string()),
+        _ => Fault::Local { what, path: place.to_string(), source },
     }
 }
 
