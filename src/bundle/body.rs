@@ -60,11 +60,21 @@ impl IndexBuilder {
     /// Adds the next member, once every entry that begins in it has been added: how many bytes it has in the layer and
     /// in the tar archive, and the SHA-256 digest of the latter.
     pub fn member(&mut self, size: u64, tar_size: u64, digest: &Digest) {
+        self.member_of(size, tar_size);
+        self.digest(digest);
+    }
+
+    /// The same without the digest, which is added later.
+    pub fn member_of(&mut self, size: u64, tar_size: u64) {
         self.members.path(&self.first_path);
         varint::write(&mut self.members.body, size);
         varint::write(&mut self.members.body, tar_size);
-        self.digests.extend_from_slice(digest.as_bytes());
         self.member += 1;
+    }
+
+    /// Adds the digest of the first member that was added without one.
+    pub fn digest(&mut self, digest: &Digest) {
+        self.digests.extend_from_slice(digest.as_bytes());
     }
 
     /// The bodies of the entry list and of the member table.

@@ -142,7 +142,10 @@ impl<'a> Walk<'a> {
 
     fn visit_all(&self, here: &Here<'_>, path: &str, names: Vec<String>) -> Result<Listing, Error> {
         let mut listing = Listing::default();
-        let mut folded = HashMap::with_capacity(names.len());
+        // Names that are what they are in lower case, and differ, differ there, too.
+        let is_folded = |name: &String| name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        let may_collide = !names.iter().all(is_folded);
+        let mut folded = HashMap::new();
         for name in names {
             let child = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
             let (kind, stat, is_certain) = match self.visit(here, &name, &child)? {
@@ -159,7 +162,7 @@ impl<'a> Walk<'a> {
                 listing.directories.push((listing.entries.len(), directory));
             }
             listing.entries.push(Found { entry: Entry::new(child, kind)?, identity: Identity::of(&stat), is_certain });
-            if let Some(other) = folded.insert(name.to_lowercase(), name.clone()) {
+            if may_collide && let Some(other) = folded.insert(name.to_lowercase(), name.clone()) {
                 let (one, two) = (self.shown(path).join(other), self.shown(path).join(name));
                 let (one, two) = (one.display(), two.display());
                 let warning = format!("{one} and {two} differ only in case: some systems can hold but one");

@@ -31,17 +31,18 @@ pub(super) fn read(
     links: &mut Links,
     view: &mut View<'_>,
 ) -> Result<Bytes, Fault> {
-    let members = Members::new(feed, DiffId::new(diff_id.algorithm())?);
+    let members = Members::new(feed, DiffId::new(diff_id.algorithm(), true)?);
     let mut reading = Reading { members, builder: IndexBuilder::default() };
     reading.entries(links, view)?;
-    let Reading { members, builder } = reading;
+    let Reading { members, mut builder } = reading;
     let position = members.layer_position();
     let found = members.finish()?;
+    found.members.iter().for_each(|digest| builder.digest(digest));
     if position != index.entries.offset {
         return Err(IndexError::Tiling { expected: index.entries.offset, found: position }.into());
     }
-    if found != diff_id {
-        return Err(Fault::DiffId { expected: diff_id, found });
+    if found.diff_id != diff_id {
+        return Err(Fault::DiffId { expected: diff_id, found: found.diff_id });
     }
     let bytes = check_index(feed, index, builder)?;
     feed.finish()?;
@@ -111,7 +112,7 @@ impl Reading<'_> {
 
     fn close(&mut self) {
         let done = self.members.done();
-        self.builder.member(done.size, done.tar_size, &done.digest);
+        self.builder.member_of(done.size, done.tar_size);
     }
 
     /// The archive has ended. So must its last member, which has to be that of the last entry.

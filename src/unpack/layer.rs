@@ -42,7 +42,9 @@ pub(super) fn read(
     io::copy(&mut rest, &mut io::sink())?;
     let found = rest.into_inner().diff_id.map(DiffId::finish).transpose()?;
     match (diff_id, found) {
-        (Some(expected), Some(found)) if expected != found => Err(Fault::DiffId { expected, found }),
+        (Some(expected), Some(found)) if expected != found.diff_id => {
+            Err(Fault::DiffId { expected, found: found.diff_id })
+        }
         _ => feed.finish(),
     }
 }
@@ -82,7 +84,7 @@ impl<'a> Tar<'a> {
     fn new(feed: &'a mut Feed, diff_id: Option<Digest>, limits: Limits) -> Result<Self, Fault> {
         let (_, decoder) = decompress(feed)?;
         let limit = limits.bytes.saturating_add(limits.entries.saturating_mul(HEAD_PER_ENTRY));
-        let diff_id = diff_id.map(|expected| DiffId::new(expected.algorithm())).transpose()?;
+        let diff_id = diff_id.map(|expected| DiffId::new(expected.algorithm(), false)).transpose()?;
         Ok(Self { decoder, diff_id, left: limit, limit })
     }
 }

@@ -6,11 +6,10 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use super::diff_id::DiffId;
+use super::diff_id::{DiffId, Digests};
 use super::error::Fault;
 use super::feed::Feed;
 use crate::bundle::{END_OF_ARCHIVE, MAX_MEMBER, MEMBER_HEADER};
-use crate::digest::{Algorithm, Digest, Hasher};
 
 /// How many tar bytes a member has at most: the last one has the end of the archive, too.
 const MAX_TAR_SIZE: u64 = MAX_MEMBER + END_OF_ARCHIVE.len() as u64;
@@ -26,11 +25,10 @@ pub(super) struct Members<'a> {
 pub(super) struct Done {
     pub(super) size: u64,
     pub(super) tar_size: u64,
-    pub(super) digest: Digest,
 }
 
 impl<'a> Members<'a> {
-    /// A reader of the members at the front of `feed`, none of which has begun, and of the diff ID that they add up to.
+    /// A reader of the members at the front of `feed`, none of which has begun, whose digests `diff_id` computes.
     pub(super) fn new(feed: &'a mut Feed, diff_id: DiffId) -> Self {
         let inflating = Inflating {
             feed,
@@ -39,7 +37,6 @@ impl<'a> Members<'a> {
             member: 0,
             offset: 0,
             tar_size: 0,
-            hasher: Hasher::new(Algorithm::Sha256),
             crc: Crc::new(),
             ended: true,
         };
@@ -66,8 +63,8 @@ impl<'a> Members<'a> {
         self.tar.get_ref().feed.position()
     }
 
-    /// The diff ID of all that was read.
-    pub(super) fn finish(self) -> Result<Digest, Fault> {
+    /// The digests of all that was read.
+    pub(super) fn finish(self) -> Result<Digests, Fault> {
         Ok(self.tar.into_inner().diff_id.finish()?)
     }
 
@@ -103,7 +100,6 @@ struct Inflating<'a> {
     offset: u64,
     /// How many of its tar bytes have been decompressed.
     tar_size: u64,
-    hasher: Hasher,
     crc: Crc,
     ended: bool,
 }
@@ -124,9 +120,9 @@ impl Inflating<'_> {
     }
 
     fn done(&mut self) -> Done {
-        let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
+        self.diff_id.end_member();
         self.member += 1;
-        Done { size: self.feed.position() - self.offset, tar_size: self.tar_size, digest: hasher.finish() }
+        Done { size: self.feed.position() - self.offset, tar_size: self.tar_size }
     }
 
     fn fault(&self, problem: impl Into<String>) -> Fault {
@@ -168,7 +164,6 @@ impl Inflating<'_> {
         if self.tar_size > MAX_TAR_SIZE {
             return Err(self.fault(format!("decompresses to more than {MAX_MEMBER} bytes")));
         }
-        self.hasher.update(bytes);
         self.crc.update(bytes);
         self.diff_id.update(bytes);
         if self.ended {

@@ -26,11 +26,14 @@ mod staging;
 mod update;
 mod view;
 mod writer;
+mod writers;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use futures::future::{Either, select};
 
@@ -48,6 +51,7 @@ use self::place::{Place, names};
 use self::staging::Staging;
 use self::view::{Node, NodeKind, Rules, View};
 use self::writer::Writer;
+use self::writers::Writers;
 use crate::bundle::{Entry, Kind, LayerIndex, Links};
 use crate::content::{self, ErrorKind, Observer, Open};
 use crate::manifest::{Descriptor, RawManifest};
@@ -173,8 +177,11 @@ pub async fn unpack(
         let mut held = update::hold(states.as_ref(), &target)?;
         let staging = Staging::new(&target, held.as_mut())?;
         let writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
-        let mut writer = if held.is_some() { writer.noting(!image.is_bundle()) } else { writer };
-        let all = read(image, limits, feed, &mut writer)?;
+        let writer = if held.is_some() { writer.noting(!image.is_bundle()) } else { writer };
+        let another = writer.another().map_err(Error::local("make files beside", &target))?;
+        let mut writers = Writers::new(another, available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        let all = read(image, limits, feed, &mut writers)?;
+        writers.finish()?;
         feed.check().map_err(Error::local("finish", &target))?;
         let done = unpacked(target, &all.nodes, |_| true, image.size());
         match held {

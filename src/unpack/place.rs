@@ -46,6 +46,12 @@ impl Place {
         parent
     }
 
+    /// Whether both are in the same directory.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        let parent = |place: &Self| place.0.iter().rposition(|&byte| byte == 0).unwrap_or(0);
+        self.0[..parent(self)] == other.0[..parent(other)]
+    }
+
     /// The last name; of the top, an empty one.
     pub(super) fn name(&self) -> &OsStr {
         OsStr::from_bytes(self.0.rsplit(|&byte| byte == 0).next().unwrap_or_default())

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 
@@ -20,6 +21,9 @@ use super::staging::open_directory;
 use super::update::{Note, Stamp};
 use crate::digest::{Algorithm, Digest, Hasher};
 
+/// What there is to know of files.
+type Notes = BTreeMap<Place, Note>;
+
 /// Makes things below a directory that belongs to nobody else.
 pub(super) struct Writer {
     top: Dir,
@@ -28,7 +32,7 @@ pub(super) struct Writer {
     /// The permission bits that new files and directories do not get although they are asked for.
     withheld: u32,
     /// What there is to know of each file, if somebody wants to know.
-    notes: Option<BTreeMap<Place, Note>>,
+    notes: Option<Arc<Mutex<Notes>>>,
     /// Whether the digest of its contents is to be known, too.
     digests: bool,
 }
@@ -45,12 +49,13 @@ impl Writer {
 
     /// The same, which notes what there is to know of each file, and, if `digests` are wanted, of its contents.
     pub(super) fn noting(self, digests: bool) -> Self {
-        Self { notes: Some(BTreeMap::new()), digests, ..self }
+        Self { notes: Some(Arc::default()), digests, ..self }
     }
 
-    /// What has been noted; without what was written so late that a change that comes next might get the same time.
-    pub(super) fn notes(self) -> io::Result<BTreeMap<Place, Note>> {
-        let Some(mut notes) = self.notes else { return Ok(BTreeMap::new()) };
+    /// What has been noted, also by others that write to the same directory; without what was written so late that a change that comes next might get the same time.
+    pub(super) fn notes(self) -> io::Result<Notes> {
+        let Some(notes) = &self.notes else { return Ok(BTreeMap::new()) };
+        let mut notes = std::mem::take(&mut *locked(notes));
         // The file system says what time it is by its own clock.
         let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
         futimens(&self.top, &Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) })?;
@@ -63,14 +68,20 @@ impl Writer {
 
     /// The digest that has been noted of a file.
     pub(super) fn digest_of(&self, place: &Place) -> Option<Digest> {
-        self.notes.as_ref()?.get(place)?.digest
+        locked(self.notes.as_ref()?).get(place)?.digest
     }
 
-    fn note(&mut self, place: &Place, file: &File, digest: Option<Digest>) -> Result<(), Fault> {
-        let Some(notes) = &mut self.notes else { return Ok(()) };
+    fn note(&self, place: &Place, file: &File, digest: Option<Digest>) -> Result<(), Fault> {
+        let Some(notes) = &self.notes else { return Ok(()) };
         let metadata = file.metadata().map_err(local("look at", place))?;
-        notes.insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), digest });
+        locked(notes).insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), digest });
         Ok(())
+    }
+
+    /// Another one that writes to the same directory.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        let (top, notes) = (self.top.try_clone()?, self.notes.clone());
+        Ok(Self { top, current: None, withheld: self.withheld, notes, digests: self.digests })
     }
 
     /// The directory that `place` is in.
@@ -88,21 +99,24 @@ impl Writer {
     }
 }
 
+fn locked(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
+    // Nothing that runs under this lock can panic.
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn open(dir: &Dir, path: &Path) -> io::Result<Dir> {
     Ok(Dir::from_std_file(open_directory(dir, path)?.into_std()))
 }
 
 fn local(what: &'static str, place: &Place) -> impl FnOnce(io::Error) -> Fault {
-    let path = place.to_string();
-    move |source| Fault::Local { what, path, source }
+    move |source| Fault::Local { what, path: place.to_string(), source }
 }
 
 /// As [`local`], for names that the view says are free.
 fn made(what: &'static str, place: &Place) -> impl FnOnce(io::Error) -> Fault {
-    let path = place.to_string();
     move |source| match source.kind() {
-        ErrorKind::AlreadyExists => Fault::Collision(path),
-        _ => Fault::Local { what, path, source },
+        ErrorKind::AlreadyExists => Fault::Collision(place.to_string()),
+        _ => Fault::Local { what, path: place.to_string(), source },
     }
 }
 
@@ -142,7 +156,7 @@ impl Sink for Writer {
         let from = from.map_err(local("open the directory of", original))?;
         let dir = self.parent(place)?;
         from.hard_link(original.name(), dir, place.name()).map_err(made("make hard link", place))?;
-        if let Some(notes) = &mut self.notes
+        if let Some(mut notes) = self.notes.as_deref().map(locked)
             && let Some(&note) = notes.get(original)
         {
             notes.insert(place.clone(), note);
@@ -154,7 +168,9 @@ impl Sink for Writer {
         let dir = self.parent(place)?;
         let removed = if is_directory { dir.remove_dir(place.name()) } else { dir.remove_file(place.name()) };
         removed.map_err(local("remove", place))?;
-        self.notes.as_mut().map(|notes| notes.remove(place));
+        if let Some(notes) = &self.notes {
+            locked(notes).remove(place);
+        }
         Ok(())
     }
 

@@ -283,12 +283,12 @@ fn shape(plan: &Plan<'_>, layer: &Range<usize>) -> String {
     let members = plan.members[layer.clone()].iter().filter(|member| member.plan.begins());
     let entries = members.flat_map(|member| plan.entries(member));
     for entry in entries.map(|found| &found.entry) {
-        let kind = match entry.kind() {
-            Kind::Directory => "/".to_owned(),
-            Kind::File { size, executable } => format!("{size} {executable}"),
-            Kind::Symlink { target } => format!("-> {target}"),
-        };
-        hasher.update(format!("{}\0{kind}\0", entry.path()).as_bytes());
+        hasher.update(entry.path().as_bytes());
+        match entry.kind() {
+            Kind::Directory => hasher.update(b"\0/\0"),
+            Kind::File { size, executable } => hasher.update(format!("\0{size} {executable}\0").as_bytes()),
+            Kind::Symlink { target } => hasher.update(format!("\0-> {target}\0").as_bytes()),
+        }
     }
     short(&hasher.finish())
 }
