@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::connect::{RegistryArgs, subject};
 use super::deliver::{Delivery, Destination};
 use super::error::{Error, Exit};
+use super::github;
 use super::location::Location;
 use super::options::PackArgs;
 use super::output::Output;
@@ -94,7 +95,9 @@ impl Push {
         }
         let references: Vec<_> =
             destinations.iter().map(|destination| format!("{}@{digest}", destination.place())).collect();
-        output.result(&references.join("\n"), || to_json(&bundle, &destinations, &references, &copies))
+        let json = || to_json(&bundle, &destinations, &references, &copies);
+        github::summarize(output, json);
+        output.result(&references.join("\n"), json)
     }
 }
 
