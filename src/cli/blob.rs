@@ -145,14 +145,14 @@ Examples:
   bndlr blob get localhost:5000/demo@sha256:… -o layer.tar.gz
   bndlr blob get localhost:5000/demo@sha256:… --range -1024 | xxd")]
 struct Get {
-    #[command(flatten)]
-    blob: BlobArgs,
     /// Only these bytes: FIRST-LAST, FIRST- or -N for the last N; the first byte is 0
     #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
     range: Option<ByteRange>,
     /// Write it to this file, which gets its name once all of it is there and right
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    blob: BlobArgs,
 }
 
 impl Get {
@@ -199,11 +199,11 @@ struct Put {
     /// In which repository
     #[arg(value_name = "REPOSITORY")]
     repository: String,
-    #[command(flatten)]
-    input: InputArgs,
     /// Store it only if it has this digest
     #[arg(long, value_name = "DIGEST")]
     digest: Option<Digest>,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 impl Put {

@@ -129,14 +129,14 @@ Example:
 pub(super) struct PutManifest {
     #[arg(value_name = "REFERENCE")]
     reference: String,
-    #[command(flatten)]
-    input: InputArgs,
     /// What to send it as; otherwise what it says itself
     #[arg(short = 't', long, value_name = "TYPE", value_parser = header_value)]
     content_type: Option<String>,
     /// Sign it with a key made up for that, as manifests of schema 1 have to be
     #[arg(short = 's', long)]
     json_signature: bool,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 impl PutManifest {
@@ -201,11 +201,11 @@ Example:
 pub(super) struct PutBlob {
     #[arg(value_name = "REPOSITORY")]
     repository: String,
-    #[command(flatten)]
-    input: InputArgs,
     /// Store it only if it has this digest
     #[arg(long, value_name = "DIGEST")]
     digest: Option<Digest>,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 impl PutBlob {

@@ -31,8 +31,10 @@ pub(super) struct CacheCommand {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Say where it is, how much it holds, and how much it may hold
+    #[command(after_help = "Example:\n  bndlr cache info --format json")]
     Info,
     /// Remove all of it
+    #[command(after_help = "Example:\n  bndlr cache clear")]
     Clear,
 }
 

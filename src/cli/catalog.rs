@@ -31,7 +31,7 @@ impl Catalog {
         if let Some(login) = self.registry.login()? {
             credentials = credentials.with_login(self.host.clone(), login);
         }
-        let client = self.registry.client(credentials)?;
+        let client = self.registry.client(&self.host, credentials)?;
         let repositories = client.catalog(&self.host).map_err(content::Error::from)?;
         let repositories = repositories.map_err(content::Error::from).boxed();
         let json = |repositories| json!({"registry": self.host.to_string(), "repositories": repositories});

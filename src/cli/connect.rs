@@ -1,8 +1,10 @@
 //! From locations to sources and targets.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use clap::Args;
@@ -11,6 +13,7 @@ use super::ask;
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::network::NetworkArgs;
+use super::{settings, tags};
 use crate::content::{self, OpenRange, Source};
 use crate::layout::{Archive, Directory};
 use crate::manifest::{Descriptor, ImageIndex, Manifest, Platform, RawManifest, media_type};
@@ -73,16 +76,28 @@ impl RegistryArgs {
         if self.unix_socket.is_some() {
             the_only_registry("--unix-socket", locations)?;
         }
-        if !locations.iter().any(|location| matches!(location, Location::Registry(_))) {
-            return Ok(Connection::none());
+        let connection =
+            Connection(Some(Arc::new(Clients { options: self.options(credentials), made: Mutex::default() })));
+        let mut is_needed = false;
+        for location in locations {
+            if let Location::Registry(reference) = location {
+                // What is wrong with the options is said before anything is done.
+                connection.client(&reference.repository)?;
+                is_needed = true;
+            }
         }
-        Ok(Connection(Some(self.client(credentials)?)))
+        Ok(if is_needed { connection } else { Connection::none() })
     }
 
-    /// A client that knows these credentials.
-    pub(super) fn client(&self, credentials: Credentials) -> Result<Client, Error> {
+    /// A client for this registry that knows these credentials.
+    pub(super) fn client(&self, registry: &Registry, credentials: Credentials) -> Result<Client, Error> {
+        client(registry, self.options(credentials))
+    }
+
+    /// What the flags say.
+    fn options(&self, credentials: Credentials) -> ClientOptions {
         let files = self.cert_file.clone().zip(self.key_file.clone());
-        let options = ClientOptions {
+        ClientOptions {
             plain_http: self.plain_http,
             insecure: self.insecure,
             ca_file: self.ca_file.clone(),
@@ -91,8 +106,7 @@ impl RegistryArgs {
             certificate_folders: certificate_folders(),
             credentials,
             ..self.network.options()
-        };
-        Ok(Client::new(options).map_err(content::Error::from)?)
+        }
     }
 
     /// The credentials that are stored.
@@ -162,8 +176,28 @@ fn the_only_registry(flag: &str, locations: &[Location]) -> Result<Registry, Err
     }
 }
 
+/// A client for this registry: `options`, and what the settings say of it where these are silent.
+fn client(registry: &Registry, mut options: ClientOptions) -> Result<Client, Error> {
+    if let Some(settings) = settings::of_registry(registry) {
+        options.plain_http = options.plain_http.or(settings.plain_http);
+        options.insecure |= settings.insecure;
+        options.ca_file = options.ca_file.or_else(|| settings.ca_file.clone());
+        let pair = settings.certificate.clone();
+        let certificate = pair.map(|(certificate, key)| ClientCertificate { certificate, key });
+        options.client_certificate = options.client_certificate.or(certificate);
+    }
+    Ok(Client::new(options).map_err(content::Error::from)?)
+}
+
 /// What reaches registries; nothing does where all is on this machine.
-pub(super) struct Connection(Option<Client>);
+#[derive(Clone)]
+pub(super) struct Connection(Option<Arc<Clients>>);
+
+/// A client for each registry, since each may be talked to in another way.
+struct Clients {
+    options: ClientOptions,
+    made: Mutex<HashMap<Registry, Arc<Client>>>,
+}
 
 impl Connection {
     pub(super) fn none() -> Self {
@@ -171,13 +205,23 @@ impl Connection {
     }
 
     pub(super) fn repository(&self, repository: &Repository) -> Result<RemoteRepository, Error> {
-        match &self.0 {
-            Some(client) => Ok(client.repository(repository).map_err(content::Error::from)?),
-            None => Err(Error::usage(format!(
-                "{repository} is in a registry: expected oci:DIR[:tag] or archive:FILE[:tag]"
-            ))
-            .hint("bndlr push takes it to a registry")),
+        Ok(self.client(repository)?.repository(repository).map_err(content::Error::from)?)
+    }
+
+    /// The client for the registry of `repository`.
+    fn client(&self, repository: &Repository) -> Result<Arc<Client>, Error> {
+        let Some(clients) = &self.0 else {
+            let message = format!("{repository} is in a registry: expected oci:DIR[:tag] or archive:FILE[:tag]");
+            return Err(Error::usage(message).hint("bndlr push takes it to a registry"));
+        };
+        let registry = &repository.registry;
+        let mut made = clients.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = made.get(registry) {
+            return Ok(Arc::clone(client));
         }
+        let new = Arc::new(client(registry, clients.options.clone())?);
+        made.insert(registry.clone(), Arc::clone(&new));
+        Ok(new)
     }
 }
 
@@ -192,6 +236,7 @@ pub(super) struct Opened {
     pub(super) images: Box<dyn Images>,
     location: Location,
     identifier: Identifier,
+    connection: Connection,
 }
 
 /// What describes the manifest at `location`, if there is one: with nothing more than names it, as a subject has it.
@@ -225,20 +270,34 @@ pub(super) async fn open(location: &Location, connection: &Connection) -> Result
             (Box::new(archive), identifier)
         }
     };
-    Ok(Opened { images, location: location.clone(), identifier })
+    Ok(Opened { images, location: location.clone(), identifier, connection: connection.clone() })
 }
 
 impl Opened {
     /// The manifest that was asked for.
     pub(super) async fn manifest(&self) -> Result<RawManifest, Error> {
-        let manifest = self.images.manifest(&self.identifier).await;
-        manifest.map_err(|error| Error::from(error).about(&self.location))
+        match self.images.manifest(&self.identifier).await {
+            Ok(manifest) => Ok(manifest),
+            Err(error) => Err(self.missing(error.into()).await),
+        }
     }
 
     /// What describes the manifest that was asked for.
     pub(super) async fn resolve(&self) -> Result<Descriptor, Error> {
-        let descriptor = self.images.resolve(&self.identifier).await;
-        descriptor.map_err(|error| Error::from(error).about(&self.location))
+        match self.images.resolve(&self.identifier).await {
+            Ok(descriptor) => Ok(descriptor),
+            Err(error) => Err(self.missing(error.into()).await),
+        }
+    }
+
+    /// The same error, with the tag that may have been meant, or what is here under that name.
+    async fn missing(&self, error: Error) -> Error {
+        if let (Exit::NotFound, Identifier::Tag(tag)) = (error.exit, &self.identifier)
+            && let Some(near) = tags::near(&self.location, tag, &self.connection).await
+        {
+            return error.hint(format!("did you mean {}:{near}?", self.location.place()));
+        }
+        error.about(&self.location)
     }
 
     /// The manifest that was asked for, or what it has for this platform if it is an image index.

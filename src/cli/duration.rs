@@ -1,4 +1,4 @@
-//! Durations as they are typed: `90s`, `15m`, `24h`, `7d`.
+//! Durations as they are typed, `90s`, `15m`, `24h`, `7d`, and as they are shown: `5s`, `3m 20s`, `2h 5m`.
 
 use std::time::Duration;
 
@@ -16,9 +16,27 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is longer than time lasts".to_owned())
 }
 
+/// A duration for people, with two units at most.
+pub(super) fn shown(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        ..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_has_two_units_at_most() {
+        for (seconds, expected) in [(0, "0s"), (59, "59s"), (200, "3m 20s"), (7500, "2h 5m"), (180_000, "2d 2h")] {
+            assert_eq!(shown(Duration::from_secs(seconds)), expected);
+        }
+    }
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {

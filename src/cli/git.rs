@@ -106,9 +106,10 @@ fn public(url: &str) -> Option<String> {
         let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
         return (scheme != "file" && !host.is_empty()).then(|| format!("{scheme}://{}{host}/{path}", shown(user)));
     }
-    // As scp has it: a colon before any slash.
-    let (host, path) = url.split_once(':').filter(|(host, _)| !host.contains('/') && host.len() > 1)?;
-    let (user, host) = host.rsplit_once('@').map_or((None, host), |(user, host)| (Some(user), host));
+    // As scp has it: a colon before any slash. A password has a colon, too, and an `@` after it.
+    let (first, _) = url.split_once('/').unwrap_or((url, ""));
+    let (user, rest) = first.rfind('@').map_or((None, url), |at| (Some(&url[..at]), &url[at + 1..]));
+    let (host, path) = rest.split_once(':').filter(|(host, _)| !host.contains('/') && host.len() > 1)?;
     Some(format!("{}{host}:{path}", shown(user)))
 }
 

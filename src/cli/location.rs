@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, without_passwords};
+use super::settings;
 use crate::digest::Digest;
 use crate::reference::{Identifier, Reference, Tag};
 
@@ -19,7 +20,13 @@ pub(super) enum Location {
 }
 
 impl Location {
+    /// Parses what a user has typed, who may mean an alias.
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        Self::parse_whole(&settings::expand(text).unwrap_or_else(|| text.to_owned()))
+    }
+
+    /// The same for what is no alias.
+    pub(super) fn parse_whole(text: &str) -> Result<Self, Error> {
         if let Some(rest) = text.strip_prefix("oci:") {
             let (path, identifier) = split(text, rest)?;
             return Ok(Self::Layout(path, identifier));

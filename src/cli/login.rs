@@ -38,7 +38,7 @@ impl Login {
             None => ask_for_login(&account)?,
         };
         let username = login.username.clone();
-        let client = registry.client(Credentials::none())?;
+        let client = registry.client(&account.registry, Credentials::none())?;
         let taken = client.log_in(&account.registry, login).await.map_err(content::Error::from)?;
         let place = registry.credentials().store(&account, &taken.keep).await.map_err(content::Error::from)?;
         if !taken.checked {

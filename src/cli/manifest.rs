@@ -171,11 +171,11 @@ struct Put {
     /// Under which tag or digest
     #[arg(value_name = "REFERENCE")]
     reference: String,
-    #[command(flatten)]
-    input: InputArgs,
     /// What to send it as; otherwise what it says itself
     #[arg(short = 't', long, value_name = "TYPE", value_parser = header_value)]
     content_type: Option<String>,
+    #[command(flatten)]
+    input: InputArgs,
 }
 
 impl Put {

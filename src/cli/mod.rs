@@ -12,6 +12,7 @@ mod build;
 mod cache;
 mod cat;
 mod catalog;
+mod completion;
 mod connect;
 mod contract;
 mod copy;
@@ -21,6 +22,7 @@ mod duration;
 mod error;
 mod gc;
 mod git;
+mod github;
 mod home;
 mod inspect;
 mod interrupt;
@@ -29,6 +31,7 @@ mod location;
 mod login;
 mod logout;
 mod lookup;
+mod man;
 mod manifest;
 mod network;
 mod options;
@@ -44,6 +47,7 @@ mod resolve;
 mod save;
 mod selected;
 mod serve;
+mod settings;
 mod show_diff;
 mod show_why;
 mod signature;
@@ -58,14 +62,16 @@ mod version;
 mod why;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use error::{Error, Exit};
 use interrupt::interrupted;
 use output::{Format, Output};
+use settings::Arguments;
 use trace::Shown;
 
 /// How long a thread that has nothing more to do for the command, as one that asks for an address, may keep the program
@@ -76,6 +82,9 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 const AFTER_HELP: &str = "\
 A reference is host[:port]/repository[:tag][@digest]. oci:DIR[:tag] is an OCI image layout, archive:FILE[:tag] the \
 same in a tar file; every command that takes a reference takes these, too.
+
+What is not said here may be said by the environment, as BNDLR_PUSH_EXCLUDE or BNDLR_TIMEOUT, or else by \
+~/.config/bndlr/bndlr.toml.
 
 Exit codes:
   0    done, or the same
@@ -124,6 +133,9 @@ struct Global {
     /// How results are written to standard output; as JSON, errors are, too
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
+    /// Take settings from this file; otherwise from bndlr/bndlr.toml in $XDG_CONFIG_HOME or ~/.config, if there is one
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,6 +168,8 @@ enum Command {
     Quine(quine::Quine),
     Gc(gc::Collect),
     Cache(cache::CacheCommand),
+    Completion(completion::Completion),
+    Man(man::Man),
     Version(version::Version),
 }
 
@@ -206,19 +220,32 @@ impl Command {
             Self::Quine(quine) => quine.run(output).await,
             Self::Gc(collect) => collect.run(output).await,
             Self::Cache(cache) => cache.run(output),
+            Self::Completion(completion) => completion.run(),
+            Self::Man(man) => man.run(output),
             Self::Version(version) => version.run(output),
         }
     }
 }
 
+/// All commands and their arguments.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program with the arguments of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return report_usage(error),
+    let typed = Arguments::typed();
+    let typed_format = asked_format(&typed.all);
+    let arguments = match typed.complete(&mut command()) {
+        Ok(arguments) => arguments,
+        Err(error) => return report(typed_format, &error),
     };
-    let Global { verbose, debug, quiet, no_tty, format } = cli.global;
+    let cli = match Cli::try_parse_from(&arguments.all) {
+        Ok(cli) => cli,
+        Err(error) => return report_usage(error, &arguments),
+    };
+    let Global { verbose, debug, quiet, no_tty, format, config: _ } = cli.global;
     let shown = Shown::of(verbose, debug);
     let output = Output::new(format, quiet, no_tty, shown > Shown::Warnings);
     let access_log = cli.command.access_log();
@@ -256,6 +283,7 @@ fn report(format: Format, error: &Error) -> ExitCode {
         return ExitCode::from(Exit::Differs as u8);
     }
     let error = &error.without_passwords();
+    github::annotate(error);
     if format == Format::Json {
         // The exit code says it, too.
         let _ = output::write_stdout(&error.to_json().to_string());
@@ -266,7 +294,7 @@ fn report(format: Format, error: &Error) -> ExitCode {
 }
 
 /// Shows help where it was asked for, and else what is wrong with the arguments.
-fn report_usage(error: clap::Error) -> ExitCode {
+fn report_usage(error: clap::Error, arguments: &Arguments) -> ExitCode {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
         DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -274,13 +302,15 @@ fn report_usage(error: clap::Error) -> ExitCode {
             let _ = error.print();
             if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
         }
-        _ => report(asked_format(std::env::args_os()), &error.into()),
+        _ => {
+            let format = asked_format(&arguments.all);
+            report(format, &arguments.explain(error))
+        }
     }
 }
 
 /// Which format is asked for among arguments that cannot be understood as a whole.
-fn asked_format(arguments: impl Iterator<Item = OsString>) -> Format {
-    let arguments: Vec<_> = arguments.collect();
+fn asked_format(arguments: &[OsString]) -> Format {
     let json = arguments.iter().any(|argument| argument == "--format=json")
         || arguments.windows(2).any(|pair| pair == ["--format", "json"]);
     if json { Format::Json } else { Format::Text }

@@ -53,7 +53,7 @@ impl Output {
     /// Tells the user what may be wrong, also when nothing else is told.
     #[expect(clippy::unused_self, reason = "it is said where the rest is said")]
     pub(super) fn warn(&self, message: impl std::fmt::Display) {
-        let _ = writeln!(anstream::stderr(), "warning: {}", printable(&message.to_string()));
+        let _ = writeln!(anstream::stderr(), "\u{1b}[1;33mwarning:\u{1b}[0m {}", printable(&message.to_string()));
     }
 
     /// Writes a list: one entry a line, as they come, or `json` of all of them.

@@ -1,22 +1,27 @@
 //! Progress: a line for each blob, and on a terminal a bar while it is under way.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
+use super::duration;
 use super::output::{Output, size};
 use crate::content::{Observer, Outcome};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, media_type};
 
-const BAR: &str = "{msg} [{bar:14}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}";
+const BAR: &str = "{msg} [{bar:10}] {done} of {total}{rate}{left}";
 /// For terminals on which [`BAR`] would not fit in one line.
-const NARROW_BAR: &str = "{wide_msg} {percent:>3}% {decimal_bytes_per_sec}";
+const NARROW_BAR: &str = "{wide_msg} {percent:>3}%{left}";
 /// What [`BAR`] may need, in columns.
 const BAR_WIDTH: u16 = 80;
+
+/// How long it takes until what is left can be told.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Shows how a copy or a pull goes on.
 pub(super) struct Progress {
@@ -83,9 +88,32 @@ fn bar(bars: &MultiProgress, total: u64, message: String) -> ProgressBar {
     let narrow = tcgetwinsize(std::io::stderr()).is_ok_and(|size| size.ws_col < BAR_WIDTH);
     let template = if narrow { NARROW_BAR } else { BAR };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = bars.add(ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(message));
+    let bar = bars.add(ProgressBar::new(total).with_style(in_our_words(style)).with_message(message));
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// Sizes and durations as they are everywhere else. How fast it is and what is left are shown once they are known.
+fn in_our_words(style: ProgressStyle) -> ProgressStyle {
+    // A line that cannot be written is one that nobody sees.
+    style
+        .progress_chars("=> ")
+        .with_key("done", |state: &ProgressState, to: &mut dyn Write| {
+            let _ = to.write_str(&size(state.pos()));
+        })
+        .with_key("total", |state: &ProgressState, to: &mut dyn Write| {
+            let _ = to.write_str(&size(state.len().unwrap_or(0)));
+        })
+        .with_key("rate", |state: &ProgressState, to: &mut dyn Write| {
+            if state.per_sec() >= 1.0 {
+                let _ = write!(to, ", {}/s", size(state.per_sec() as u64));
+            }
+        })
+        .with_key("left", |state: &ProgressState, to: &mut dyn Write| {
+            if state.per_sec() >= 1.0 && state.elapsed() > PATIENCE {
+                let _ = write!(to, ", {} left", duration::shown(state.eta()));
+            }
+        })
 }
 
 /// The short digest and the kind of some content.

@@ -9,6 +9,7 @@ use super::connect::{RegistryArgs, subject};
 use super::contract::ContractArgs;
 use super::deliver::{Delivery, Destination};
 use super::error::{Error, Exit};
+use super::github;
 use super::location::Location;
 use super::options::PackArgs;
 use super::output::{Format, Output};
@@ -119,6 +120,9 @@ impl Push {
         }
         if let (Some(path), Some(first)) = (&self.digest_file, published.first()) {
             write_digest(path, &first.image.digest.to_string())?;
+        }
+        if !self.contract.check {
+            github::summarize(output, &document);
         }
         output.result(&references, || document)?;
         let would_change = self.contract.check && published.iter().any(|published| published.changed);

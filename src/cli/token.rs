@@ -31,7 +31,7 @@ impl Token {
         if let Some(login) = self.registry.login()? {
             credentials = credentials.with_login(self.host.clone(), login);
         }
-        let client = self.registry.client(credentials)?;
+        let client = self.registry.client(&self.host, credentials)?;
         let token = client.token(&self.host, &self.scopes).await.map_err(content::Error::from)?;
         output.result(token.expose(), || json!({"registry": self.host.as_str(), "token": token.expose()}))
     }

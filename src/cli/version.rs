@@ -8,6 +8,10 @@ use crate::bundle::annotation::FORMAT_VERSION;
 
 /// Show the version of this program and of the bundle format.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bndlr version
+  bndlr version --format json")]
 pub(super) struct Version {}
 
 impl Version {
