@@ -95,19 +95,12 @@ impl Publishing<'_> {
             }
             fates.push(fate);
         }
-        let Some((tag, _)) = refused.first() else { return Ok(fates) };
+        if refused.is_empty() {
+            return Ok(fates);
+        }
         let messages: Vec<_> = refused.iter().map(|(tag, found)| self.refusal(destination, tag, *found)).collect();
-        let error = Error::new(Exit::Conflict, messages.join("; "));
-        // Would the flag have helped that is not there?
-        let if_changed = Publication { alike: Some(self.bundle), ..publication };
-        let may_help = !self.contract.if_changed && destination.expected.is_empty();
-        Err(match if_changed.look(&*target, tag).await {
-            Ok(Fate::Stays(_)) if may_help => error.hint(
-                "it has the same content, and other labels, annotations or another date: with --if-changed, that is no \
-                 conflict",
-            ),
-            _ => error.hint("nothing was sent: push it under another tag, or without --immutable to move this one"),
-        })
+        Err(Error::new(Exit::Conflict, messages.join("; "))
+            .hint("nothing was sent: push it under another tag, or without --immutable to move this one"))
     }
 
     fn refusal(&self, destination: &Destination, tag: &Tag, found: Digest) -> String {
@@ -117,7 +110,7 @@ impl Publishing<'_> {
 
     /// A tag of which a certain digest is expected is not left alone with another one.
     fn publication(&self, destination: &Destination) -> Publication<'_> {
-        let may_be_alike = self.contract.if_changed && destination.expected.is_empty();
+        let may_be_alike = self.contract.keeps_tags() && destination.expected.is_empty();
         Publication {
             manifest: self.delivery.manifest,
             alike: may_be_alike.then_some(self.bundle as &dyn Alike),

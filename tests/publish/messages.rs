@@ -81,14 +81,6 @@ async fn a_refusal_says_what_is_there_and_what_can_be_done() {
         }
         assert_eq!(lines.join("\n") + "\n", expected, "{flags}");
     }
-    let ran = desk.run(&format!("push tree {host}/app:new -l a=b --immutable"));
-    assert_eq!(
-        said(&ran, &names).lines().last(),
-        Some(
-            "hint: it has the same content, and other labels, annotations or another date: with --if-changed, that is no \
-             conflict"
-        )
-    );
 }
 
 #[test]
