@@ -20,7 +20,7 @@
 //! | [`protocol`] | the distribution API as values: paths, error codes, headers; client and server share it |
 //! | [`content`] | sources, targets and the one `copy` between any two of them; the in-memory store |
 //! | [`archive`] | tar archives, whoever wrote them: blocks, PAX records, from one entry to the next |
-//! | [`bundle`] | the format of a bundle's layer: entries, members, the index; both sides share it |
+//! | [`bundle`] | the format of a bundle's layer: entries, members, the index; patterns of paths; both sides share it |
 //! | [`pack`] | a directory becomes a bundle, on all cores |
 //! | [`unpack`] | a bundle or any other image becomes a directory |
 //! | [`layout`] | OCI image layouts, as a directory and as a tar archive |

@@ -246,6 +246,21 @@ fn a_path_that_is_taken_for_a_reference_is_explained() {
     assert_failed(&ran, 6, "index.docker.io", Some("\"tree\" is a directory here"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_is_not_there_is_met_with_the_one_that_may_be_meant() {
+    let (registry, desk) = (Embedded::in_memory().await, Desk::with_tree());
+    let place = format!("{}/team/app", registry.address());
+    desk.run(&format!("push tree {place}:v1.2.3 -t stable,v2")).ok();
+    desk.run("build tree -o oci:layout:v1.2.3").ok();
+    for command in ["resolve", "pull", "ls", "inspect"] {
+        let hint = format!("did you mean {place}:v1.2.3?");
+        assert_failed(&desk.run(&format!("{command} {place}:v1.2.4")), 3, "404 Not Found", Some(&hint));
+    }
+    assert_failed(&desk.run("resolve oci:layout:v1.2"), 3, "v1.2", Some("did you mean oci:layout:v1.2.3?"));
+    assert_failed(&desk.run(&format!("resolve {place}:stabel")), 3, "404", Some("did you mean"));
+    assert_failed(&desk.run(&format!("resolve {place}:other")), 3, "404", None);
+}
+
 /// An image of one large file, as a registry would answer with it.
 struct Image {
     manifest: Vec<u8>,

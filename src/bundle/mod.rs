@@ -1,7 +1,7 @@
 //! The bundle format, version 1: what a layer of ours is made of, byte by byte. `docs/format.md` is its description.
 //!
 //! Both sides share what is here: `pack` writes with it, `unpack` and every later reader hold what they find against
-//! it. It knows nothing of files or networks.
+//! it, and both pick with its patterns. It knows nothing of files or networks.
 
 pub mod annotation;
 mod body;

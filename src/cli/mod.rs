@@ -237,7 +237,7 @@ fn command() -> clap::Command {
 pub fn run() -> ExitCode {
     let typed = Arguments::typed();
     let typed_format = asked_format(&typed.all);
-    let arguments = match typed.complete(&mut command()) {
+    let arguments = match typed.complete() {
         Ok(arguments) => arguments,
         Err(error) => return report(typed_format, &error),
     };

@@ -94,6 +94,7 @@ fn bar(bars: &MultiProgress, total: u64, message: String) -> ProgressBar {
 }
 
 /// Sizes and durations as they are everywhere else. How fast it is and what is left are shown once they are known.
+#[expect(clippy::cast_sign_loss, reason = "a rate that is shown is positive")]
 fn in_our_words(style: ProgressStyle) -> ProgressStyle {
     // A line that cannot be written is one that nobody sees.
     style

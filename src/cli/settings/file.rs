@@ -62,8 +62,8 @@ pub(in crate::cli) struct RegistrySettings {
 }
 
 impl File {
-    /// Reads the file at `place`, which may set the flags of `root` and the commands below it.
-    pub(super) fn read(place: &Place, root: Command) -> Result<Self, Error> {
+    /// Reads the file at `place`, which may set the flags of `root`, which has been built, and the commands below it.
+    pub(super) fn read(place: &Place, root: &Command) -> Result<Self, Error> {
         let path = &place.path;
         let mut text = String::new();
         match std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)) {
@@ -75,13 +75,12 @@ impl File {
         }
     }
 
-    fn parse(path: &Path, text: &str, mut root: Command) -> Result<Self, Error> {
-        root.build();
+    fn parse(path: &Path, text: &str, root: &Command) -> Result<Self, Error> {
         let mut reader = Reader { text, file: Self { path: path.to_owned(), ..Self::default() } };
         let document = DeTable::parse(text).map_err(|error| {
             reader.error(error.span().unwrap_or_default(), error.message().lines().next().unwrap_or_default())
         })?;
-        reader.commands(document.get_ref(), &mut Vec::new(), &root)?;
+        reader.commands(document.get_ref(), &mut Vec::new(), root)?;
         Ok(reader.file)
     }
 
@@ -291,7 +290,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<File, Error> {
-        File::parse(Path::new("/etc/bndlr.toml"), text, crate::cli::command())
+        let mut root = crate::cli::command();
+        root.build();
+        File::parse(Path::new("/etc/bndlr.toml"), text, &root)
     }
 
     #[test]

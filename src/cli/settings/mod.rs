@@ -56,12 +56,13 @@ impl Arguments {
     }
 
     /// Adds what the environment and the file say.
-    pub(super) fn complete(self, command: &mut Command) -> Result<Self, Error> {
-        command.build();
-        let lenient = command.clone().ignore_errors(true);
+    pub(super) fn complete(self) -> Result<Self, Error> {
+        let lenient = super::command().ignore_errors(true);
         // Whoever asks for help gets it, whatever a file says.
         let Ok(matches) = lenient.try_get_matches_from(&self.all) else { return Ok(self) };
-        let (path, command, typed) = meant(command, &matches);
+        let mut root = super::command();
+        root.build();
+        let (path, command, typed) = meant(&root, &matches);
         if path.is_empty() {
             return Ok(self);
         }
@@ -71,7 +72,7 @@ impl Arguments {
             Some(Said { setting: Setting::Text(value), origin: variable })
         };
         let file = match config_file(command, &matches, &of_environment) {
-            Some(place) => File::read(&place, super::command())?,
+            Some(place) => File::read(&place, &root)?,
             None => File::default(),
         };
         let of_file = |arg: &Arg| file.setting(&path, arg.get_long()?, is_shared(arg));
