@@ -19,6 +19,7 @@ const STEP: u64 = 1024 * 1024;
 
 /// One of two sides.
 pub struct Side {
+    /// What is there, unless what was spooled says it.
     files: Vec<Listed>,
     kind: Kind,
 }
@@ -47,7 +48,7 @@ impl Side {
             return Ok(Self { files, kind: Kind::Bundle { source, bundle } });
         }
         let spooled = spool(&*source, manifest, None, options).await?;
-        Ok(Self { files: spooled.files().to_vec(), kind: Kind::Image(spooled) })
+        Ok(Self { files: Vec::new(), kind: Kind::Image(spooled) })
     }
 
     /// A directory, or a single file: what of it would go into a bundle. All of it is read and hashed.
@@ -80,7 +81,10 @@ impl Side {
     /// What is there, in order.
     #[must_use]
     pub fn files(&self) -> &[Listed] {
-        &self.files
+        match &self.kind {
+            Kind::Image(spooled) => spooled.files(),
+            Kind::Bundle { .. } | Kind::Directory { .. } => &self.files,
+        }
     }
 
     /// The digests of the members that the file with this number is in, or would be; nothing, if it never was in any.

@@ -1,11 +1,16 @@
 //! Pairs of bundles, wherever they are: made with one flag more, or of a directory with one change.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use bndlr::bundle::annotation::{ENTRIES, Location, MEMBERS};
+use bndlr::digest::Digest;
 use bndlr::manifest::media_type;
 use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 use serde_json::json;
 
 use crate::archives::ours::{self, Member};
@@ -114,7 +119,6 @@ async fn of_bundles_only_what_differs_is_fetched() {
 fn picture(level: u32) -> Picture {
     let rows = [ours::dir("a"), ours::file("a/text", "some text that can be compressed\n".repeat(500))];
     let compress = |member: Member| {
-        use std::io::Write;
         let builder = flate2::GzBuilder::new().operating_system(255);
         let mut encoder = builder.write(Vec::new(), Compression::new(level));
         encoder.write_all(&member.tar).unwrap();
@@ -141,4 +145,62 @@ fn a_bundle_is_told_from_the_same_archive_of_another_program() {
     let tar = bundle.layers[0].tar.clone();
     let foreign = Picture::of(vec![Layer::of(tar)]);
     assert_eq!(between("foreign", &bundle, &foreign), ["manifest bundle", "layer compressor 0"]);
+}
+
+/// The same section, compressed at another level: it is one piece in one gzip member, with a kind and a length in one byte
+/// each before the deflate.
+fn written_otherwise(section: &[u8]) -> Vec<u8> {
+    let (head, payload) = (&section[..12], &section[16..section.len() - 10]);
+    let (front, deflate) = payload.split_at(2);
+    let mut body = Vec::new();
+    DeflateDecoder::new(deflate).read_to_end(&mut body).unwrap();
+    assert_eq!(usize::from(front[1]), body.len());
+    let mut encoder = DeflateEncoder::new(front.to_vec(), Compression::none());
+    encoder.write_all(&body).unwrap();
+    let payload = encoder.finish().unwrap();
+    let length = payload.len() as u16;
+    let lengths = [(length + 4).to_le_bytes(), *b"BN", length.to_le_bytes()].concat();
+    [&head[..10], &lengths, &payload, &section[section.len() - 10..]].concat()
+}
+
+#[test]
+fn an_index_that_is_written_otherwise_is_named() {
+    let mut other = picture(5);
+    let layer = &mut other.layers[0];
+    let location = |key: &str| layer.annotations[key].as_str().unwrap().parse::<Location>().unwrap();
+    let (entries, members) = (location(ENTRIES), location(MEMBERS));
+    let section = |location: Location| &layer.blob[location.offset as usize..][..location.length as usize];
+    let sections = [section(entries), section(members)].map(written_otherwise);
+    let mut at = entries.offset;
+    for (key, section) in [ENTRIES, MEMBERS].into_iter().zip(&sections) {
+        let location = Location { offset: at, length: section.len() as u64, digest: Digest::sha256(section) };
+        layer.annotations[key] = json!(location.to_string());
+        at += location.length;
+    }
+    layer.blob.truncate(entries.offset as usize);
+    layer.blob.extend(sections.concat());
+    assert_eq!(between("index", &picture(5), &other), ["layer index 0"]);
+}
+
+#[test]
+fn files_that_are_in_other_layers_are_named() {
+    let desk = Desk::new();
+    for number in 0..60 {
+        desk.write(&format!("tree/{number:02}"), &String::from_utf8_lossy(&noise(20_000 + number)));
+    }
+    let mut seen = std::collections::BTreeMap::new();
+    for size in (300..900).step_by(50) {
+        let name = format!("size{size}");
+        let digest = desk.run(&format!("build tree -o oci:{name}:v1 -q --split={size}kB")).ok();
+        let layers =
+            desk.run(&format!("inspect oci:{name}:v1 --format json")).json()["layers"].as_array().unwrap().len();
+        match seen.insert(layers, (name.clone(), digest.clone())) {
+            Some((other, before)) if layers > 1 && before != digest => {
+                assert_eq!(why(&desk, &format!("oci:{other}:v1 oci:{name}:v1")), ["manifest division"]);
+                return;
+            }
+            _ => {}
+        }
+    }
+    panic!("no two splits have as many layers: {seen:?}");
 }
