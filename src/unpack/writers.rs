@@ -101,7 +101,11 @@ struct Batch {
 
 fn write(writer: &mut Writer, batch: &Batch) -> Result<(), Fault> {
     let write = |(place, mode, range): &(Place, u32, Range<usize>)| {
-        writer.file(place, *mode, &mut Continued { front: Some(&batch.bytes[range.clone()]), hole: 0, rest: &mut Nothing })
+        writer.file(
+            place,
+            *mode,
+            &mut Continued { front: Some(&batch.bytes[range.clone()]), hole: 0, rest: &mut Nothing },
+        )
     };
     batch.files.iter().try_for_each(write)
 }
