@@ -78,12 +78,15 @@ impl IndexBuilder {
     }
 
     /// The bodies of the entry list and of the member table.
-    #[must_use]
-    pub fn bodies(self) -> (Vec<u8>, Vec<u8>) {
+    ///
+    /// # Errors
+    /// When there are too many entries for an index.
+    pub fn bodies(&self) -> Result<(Vec<u8>, Vec<u8>), IndexError> {
+        self.budget.check()?;
         let entries = self.entries.finish();
         let mut members = self.members.finish();
         members.extend_from_slice(&self.digests);
-        (entries, members)
+        Ok((entries, members))
     }
 
     /// The bytes that follow the last member in the layer, which is `offset` bytes long so far, and where they lie.
@@ -91,8 +94,7 @@ impl IndexBuilder {
     /// # Errors
     /// When there are too many entries for a section.
     pub fn finish(self, offset: u64) -> Result<(Vec<u8>, Index), IndexError> {
-        self.budget.check()?;
-        let (entries, members) = self.bodies();
+        let (entries, members) = self.bodies()?;
         let mut bytes = section::write(SectionKind::Entries, &entries)?;
         let entries = locate(offset, &bytes);
         let table = section::write(SectionKind::Members, &members)?;
@@ -146,7 +148,7 @@ impl FrontCoded {
         self.rows += 1;
     }
 
-    fn finish(self) -> Vec<u8> {
+    fn finish(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.body.len() + 10);
         varint::write(&mut body, self.rows);
         body.extend_from_slice(&self.body);
@@ -156,7 +158,8 @@ impl FrontCoded {
 
 /// How many bytes two paths have in common at their front.
 fn shared(a: &str, b: &str) -> usize {
-    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
+    let differ = a.bytes().zip(b.bytes()).position(|(a, b)| a != b);
+    differ.unwrap_or_else(|| a.len().min(b.len()))
 }
 
 /// Takes a path from the front of a row.
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_body_that_breaks_off_anywhere_is_refused() {
-        let (entries, members) = sample().2.bodies();
+        let (entries, members) = sample().2.bodies().unwrap();
         for length in 0..entries.len() {
             assert!(decode_entries(&entries[..length]).is_err());
         }

@@ -120,6 +120,19 @@ impl Index {
         ])
     }
 
+    /// The bodies of both sections, which follow each other in `bytes`: what [`IndexBuilder::bodies`] makes, however it has
+    /// been compressed.
+    ///
+    /// # Errors
+    /// When the bytes have another digest, or are no sections.
+    ///
+    /// [`IndexBuilder::bodies`]: super::IndexBuilder::bodies
+    pub fn bodies(&self, bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), IndexError> {
+        let (entries, members) = bytes.split_at_checked(self.entries.length as usize).unwrap_or((bytes, &[]));
+        let entries = verified(SectionKind::Entries, &self.entries, entries)?;
+        Ok((entries, verified(SectionKind::Members, &self.members, members)?))
+    }
+
     /// The entries and the number of the member in which each begins, from the bytes at [`Index::entries`].
     ///
     /// # Errors

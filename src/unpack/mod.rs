@@ -5,8 +5,8 @@
 //! keeps the contents without making files.
 //!
 //! A blob's bytes go one way: `feed` brings them, verified, to a thread of their own; `bundle` and `members`, or `layer`
-//! and `archive`, make items of them; `view` decides what is where; and `writer` makes it so. Which image to unpack, and
-//! where its blobs come from, is left to the caller.
+//! and `archive`, make items of them; `view` decides what is where; and `writer` makes it so, small files on several threads
+//! (`writers`). Which image to unpack, and where its blobs come from, is left to the caller.
 
 mod archive;
 mod bundle;
