@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::Error;
 use crate::bundle::{Indexed, Piece};
-use crate::content::{self, ErrorKind, OpenRange};
+use crate::content::{self, ErrorKind, Open, OpenRange};
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
 use crate::pack::{self, MemberDigests, PackOptions, Selection, Tree, look, scan};
@@ -47,7 +47,16 @@ impl Side {
             let files = bundle.entries().map(Listed::from).collect();
             return Ok(Self { files, kind: Kind::Bundle { source, bundle } });
         }
-        let spooled = spool(&*source, manifest, None, options).await?;
+        Self::whole(&*source, manifest, options).await
+    }
+
+    /// An image, read whole even if it is a bundle, and kept in a temporary file: for who needs all of its layers anyway. Of
+    /// a bundle, its index is then held against its layers.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what it should be.
+    pub async fn whole(source: &dyn Open, manifest: &RawManifest, options: &UnpackOptions) -> Result<Self, Error> {
+        let spooled = spool(source, manifest, None, options).await?;
         Ok(Self { files: Vec::new(), kind: Kind::Image(spooled) })
     }
 

@@ -4,7 +4,7 @@ use bndlr::compare::{Error, Group, Subject, WhyOptions, explain};
 use bndlr::content::ErrorKind;
 use bndlr::manifest::media_type;
 
-use crate::archives::ours::{self, bundle};
+use crate::archives::ours::{self, Member, bundle};
 use crate::archives::{Image, Tar, gzip};
 
 async fn why(mut a: Image, mut b: Image) -> Result<Vec<Group>, Error> {
@@ -37,7 +37,13 @@ async fn what_is_hostile_is_refused() {
     };
     let bomb = Image::of(Tar::new().file("a", &"x".repeat(2_000_000))).limited(100, 1_000_000);
     let entries = (0..200).fold(Tar::new(), |tar, number| tar.file(&format!("f{number}"), ""));
+    let other_member = bundle(|layer, _| {
+        let mut tar = layer[2].tar.clone();
+        tar[600] ^= 1;
+        layer[2] = Member::new(tar, layer[2].entries.clone());
+    });
     let cases = vec![
+        ("a member that is not what the index says", other_member),
         ("a path that leads out", Image::of(Tar::new().file("../a", "x"))),
         ("an absolute hard link", Image::of(Tar::new().hard_link("a", "/etc/passwd"))),
         ("a device", Image::of(Tar::new().entry("a", b'3', 0o644, "", b""))),

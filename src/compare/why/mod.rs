@@ -103,7 +103,7 @@ impl Layers<'_> {
         if !self.known.as_many {
             return Ok(());
         }
-        let are_bundles = self.known.a.is_bundle && self.known.b.is_bundle;
+        let are_bundles = self.are_bundles();
         if are_bundles && a.len() > 1 && differing.is_empty() {
             reasons.add(Level::Manifest, What::Division, Reason::default());
             return Ok(());
@@ -120,13 +120,23 @@ impl Layers<'_> {
         Ok(())
     }
 
+    /// One of the two images. Unless both are bundles, the layers are needed whole, and all that is in them is verified.
+    async fn side(&self, number: usize) -> Result<Side, Error> {
+        let (source, image) = (self.sources[number].clone(), [self.known.a, self.known.b][number]);
+        if self.are_bundles() {
+            Side::image(Box::new(source), image.raw, &self.options.unpack).await
+        } else {
+            Side::whole(&source, image.raw, &self.options.unpack).await
+        }
+    }
+
+    fn are_bundles(&self) -> bool {
+        self.known.a.is_bundle && self.known.b.is_bundle
+    }
+
     /// Says how the files differ, and returns where.
     async fn files(&self, reasons: &mut Reasons) -> Result<BTreeSet<Vec<u8>>, Error> {
-        let [a, b] = self.sources;
-        let options = &self.options.unpack;
-        let a = Side::image(Box::new(a.clone()), self.known.a.raw, options);
-        let b = Side::image(Box::new(b.clone()), self.known.b.raw, options);
-        let (a, b) = futures::try_join!(a, b)?;
+        let (a, b) = futures::try_join!(self.side(0), self.side(1))?;
         let mut differing = BTreeSet::new();
         let visit = |difference: Difference| {
             if let Some(file) = difference.file() {
