@@ -111,7 +111,7 @@ async fn a_registry_is_talked_to_as_the_file_says_and_a_flag_says_otherwise() {
         let place = format!("{host}/a:v1");
         desk.run_with(&[&["push", "tree", &place], flags].concat(), &variables)
     };
-    let (one, other) = (one.address().to_string(), other.address().to_string());
+    let (one, other) = (one.address().clone(), other.address().clone());
     assert_eq!(push(&one, &[]).code, Some(6), "it speaks no TLS");
     assert_eq!(push(&other, &[]).code, Some(0));
     assert_eq!(push(&one, &["--plain-http"]).code, Some(0));

@@ -57,7 +57,7 @@ fn transcript(command: &str, ran: &Ran, host: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_when_all_goes_well() {
     let (registry, desk) = (Embedded::in_memory().await, Desk::with_tree());
-    let host = registry.address().to_string();
+    let host = registry.address().clone();
     let mut text = String::new();
     for command in [
         "push ./tree HOST/demo:v1",
@@ -87,7 +87,7 @@ async fn what_is_told_when_all_goes_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_error_and_its_hint() {
     let (registry, desk) = (Embedded::in_memory().await, Desk::with_tree());
-    let host = registry.address().to_string();
+    let host = registry.address().clone();
     desk.run(&format!("push tree {host}/demo:v1.2.3 -q")).ok();
     desk.write("bad.toml", "[push]\nexclud = 'x'\n");
     desk.write("ignored/.bndlrignore", "*.[ch\n");
