@@ -253,7 +253,7 @@ impl Sink for Writers {
         let mut hole = 0;
         while hole == 0 && bytes.len() - start < BATCH {
             match contents.next()? {
-                Piece::Data(more) => bytes.extend_from_slice(more),
+                Piece::Data(data) => bytes.extend_from_slice(data),
                 Piece::Hole(size) => hole = size,
                 Piece::End => {
                     let range = start..bytes.len();
