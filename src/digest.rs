@@ -257,8 +257,8 @@ impl Hasher {
     }
 }
 
-/// Takes the same bytes into two hashers. Each step of SHA-256 waits for the one before it, so a processor that has
-/// instructions for it gets two streams done in less time together than one after the other.
+/// Takes the same bytes into two hashers, a little at a time: the second finds them where the processor still has them at hand.
+/// Some processors also get two streams of SHA-256 done in less time together than one after the other.
 pub fn update_both(a: &mut Hasher, b: &mut Hasher, bytes: &[u8]) {
     const BLOCK: usize = 64;
     if let (State::Sha256(a), State::Sha256(b)) = (&mut a.0, &mut b.0) {

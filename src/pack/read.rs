@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{Dev, Mode, OFlags, RawMode, Stat, fstat, openat};
 use rustix::io::{Errno, pread};
 
 use super::Error;
@@ -12,12 +12,12 @@ use super::scan::{Found, Origin, Tree};
 /// Which file it is, and when it was last written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    device: u64,
+    device: Dev,
     inode: u64,
-    mode: u32,
+    mode: RawMode,
     size: i64,
     seconds: i64,
-    nanoseconds: u64,
+    nanoseconds: i128,
 }
 
 impl Identity {
@@ -28,7 +28,8 @@ impl Identity {
             mode: stat.st_mode,
             size: stat.st_size,
             seconds: stat.st_mtime,
-            nanoseconds: stat.st_mtime_nsec,
+            // Signed on some systems, and unsigned on others.
+            nanoseconds: stat.st_mtime_nsec.into(),
         }
     }
 }

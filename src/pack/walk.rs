@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dev, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::Error;
@@ -42,7 +42,7 @@ pub(super) struct Directory {
 
 /// A directory that others are in.
 struct Level {
-    device: u64,
+    device: Dev,
     inode: u64,
     /// Its `.bndlrignore`, if it has one.
     ignore_file: Option<IgnoreFile>,
