@@ -155,7 +155,7 @@ pub async fn unpack(
         let mut held = update::hold(states.as_ref(), &target)?;
         let staging = Staging::new(&target, held.as_mut())?;
         let writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
-        let mut writer = if held.is_some() { writer.noting(!image.is_bundle()) } else { writer };
+        let mut writer = if held.is_some() { writer.noting() } else { writer };
         let all = read(image, limits, feed, &mut writer)?;
         feed.check().map_err(Error::local("finish", &target))?;
         let done = unpacked(target, &all.nodes, |_| true, image.size());

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 
+use flate2::Crc;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 
 use super::error::Fault;
@@ -18,7 +19,6 @@ use super::item::{Contents, Piece, Sink};
 use super::place::Place;
 use super::staging::open_directory;
 use super::update::{Note, Stamp};
-use crate::digest::{Algorithm, Digest, Hasher};
 
 /// Makes things below a directory that belongs to nobody else.
 pub(super) struct Writer {
@@ -29,8 +29,6 @@ pub(super) struct Writer {
     withheld: u32,
     /// What there is to know of each file, if somebody wants to know.
     notes: Option<BTreeMap<Place, Note>>,
-    /// Whether the digest of its contents is to be known, too.
-    digests: bool,
 }
 
 impl Writer {
@@ -40,12 +38,12 @@ impl Writer {
         let file = top.open_with("probe", OpenOptions::new().write(true).create_new(true).mode(0o777))?;
         let withheld = !file.metadata()?.permissions().mode() & 0o777;
         top.remove_file("probe")?;
-        Ok(Self { top, current: None, withheld, notes: None, digests: false })
+        Ok(Self { top, current: None, withheld, notes: None })
     }
 
-    /// The same, which notes what there is to know of each file, and, if `digests` are wanted, of its contents.
-    pub(super) fn noting(self, digests: bool) -> Self {
-        Self { notes: Some(BTreeMap::new()), digests, ..self }
+    /// The same, which notes what there is to know of each file.
+    pub(super) fn noting(self) -> Self {
+        Self { notes: Some(BTreeMap::new()), ..self }
     }
 
     /// What has been noted; without what was written so late that a change that comes next might get the same time.
@@ -61,15 +59,10 @@ impl Writer {
         Ok(notes)
     }
 
-    /// The digest that has been noted of a file.
-    pub(super) fn digest_of(&self, place: &Place) -> Option<Digest> {
-        self.notes.as_ref()?.get(place)?.digest
-    }
-
-    fn note(&mut self, place: &Place, file: &File, digest: Option<Digest>) -> Result<(), Fault> {
+    fn note(&mut self, place: &Place, file: &File, checksum: u32) -> Result<(), Fault> {
         let Some(notes) = &mut self.notes else { return Ok(()) };
         let metadata = file.metadata().map_err(local("look at", place))?;
-        notes.insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), digest });
+        notes.insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), checksum });
         Ok(())
     }
 
@@ -115,18 +108,18 @@ impl Sink for Writer {
     }
 
     fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
-        let (withheld, digests, name) = (self.withheld, self.digests, place.name());
+        let (withheld, name) = (self.withheld, place.name());
         let dir = self.parent(place)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         let mut file = dir.open_with(name, &options).map_err(made("create", place))?;
-        let mut digested = Digested { contents, hasher: digests.then(|| Hasher::new(Algorithm::Sha256)) };
-        write(&mut file, place, &mut digested)?;
-        let digest = digested.hasher.map(Hasher::finish);
+        let mut contents = Summed { contents, crc: Crc::new() };
+        write(&mut file, place, &mut contents)?;
+        let checksum = contents.crc.sum();
         if mode & withheld != 0 {
             file.set_permissions(Permissions::from_mode(mode)).map_err(local("set the mode of", place))?;
         }
-        self.note(place, &file, digest)
+        self.note(place, &file, checksum)
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
@@ -165,23 +158,30 @@ impl Sink for Writer {
     }
 }
 
-/// Contents, of which the digest is computed as they are read, if it is wanted.
-struct Digested<'a> {
+/// Contents that are summed up as they are read.
+struct Summed<'a> {
     contents: &'a mut dyn Contents,
-    hasher: Option<Hasher>,
+    crc: Crc,
 }
 
-impl Contents for Digested<'_> {
+impl Contents for Summed<'_> {
     fn next(&mut self) -> Result<Piece<'_>, Fault> {
         let piece = self.contents.next()?;
-        if let Some(hasher) = &mut self.hasher {
-            match &piece {
-                Piece::Data(bytes) => hasher.update(bytes),
-                Piece::Hole(size) => io::copy(&mut io::repeat(0).take(*size), hasher).map(drop)?,
-                Piece::End => {}
-            }
+        match &piece {
+            Piece::Data(bytes) => self.crc.update(bytes),
+            Piece::Hole(size) => add_zeros(&mut self.crc, *size),
+            Piece::End => {}
         }
         Ok(piece)
+    }
+}
+
+fn add_zeros(crc: &mut Crc, mut size: u64) {
+    let zeros = [0; 4096];
+    while size > 0 {
+        let count = size.min(zeros.len() as u64);
+        crc.update(&zeros[..count as usize]);
+        size -= count;
     }
 }
 
