@@ -315,14 +315,14 @@ impl Fetched {
 
 /// The layers of a bundle, as they are decoded, and how much may still come.
 struct Layers {
-    layers: Vec<Arc<Layer>>,
+    decoded: Vec<Arc<Layer>>,
     entries: u64,
     names: u64,
 }
 
 impl Default for Layers {
     fn default() -> Self {
-        Self { layers: Vec::new(), entries: MAX_ENTRIES, names: MAX_NAMES }
+        Self { decoded: Vec::new(), entries: MAX_ENTRIES, names: MAX_NAMES }
     }
 }
 
@@ -334,13 +334,13 @@ impl Layers {
         let names = layer.entries.iter().map(|entry| entry.path().len() as u64).sum();
         let left = self.entries.checked_sub(layer.entries.len() as u64).zip(self.names.checked_sub(names));
         (self.entries, self.names) = left.ok_or(IndexError::TooMany).map_err(wrong)?;
-        self.layers.push(Arc::new(layer));
+        self.decoded.push(Arc::new(layer));
         Ok(())
     }
 
     fn finish(self, fetched: u64) -> Result<Indexed, ReadError> {
-        let rows = in_order(&self.layers).map_err(|(layer, problem)| ReadError::Index { layer, problem })?;
-        let bundle = Indexed { layers: self.layers, rows, fetched: fetched.into() };
+        let rows = in_order(&self.decoded).map_err(|(layer, problem)| ReadError::Index { layer, problem })?;
+        let bundle = Indexed { layers: self.decoded, rows, fetched: fetched.into() };
         bundle.check_links()?;
         Ok(bundle)
     }

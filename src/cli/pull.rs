@@ -123,9 +123,9 @@ fn states(output: &Output) -> Option<States> {
             let problem = format!("what is pulled is not kept in {}: {error}", directory.display());
             // That somebody else could write there has to be known; where there is no home to write to, nobody minds.
             if error.kind() == ErrorKind::Other {
-                output.warn(problem)
+                output.warn(problem);
             } else {
-                tracing::debug!("* {problem}")
+                tracing::debug!("* {problem}");
             }
             None
         }

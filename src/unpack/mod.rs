@@ -177,7 +177,7 @@ pub async fn unpack(
         let mut held = update::hold(states.as_ref(), &target)?;
         let staging = Staging::new(&target, held.as_mut())?;
         let writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
-        let writer = if held.is_some() { writer.noting(!image.is_bundle()) } else { writer };
+        let writer = if held.is_some() { writer.noting() } else { writer };
         let another = writer.another().map_err(Error::local("make files beside", &target))?;
         let mut writers = Writers::new(another, available_parallelism().unwrap_or(NonZeroUsize::MIN));
         let all = read(image, limits, feed, &mut writers)?;

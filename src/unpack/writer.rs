@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 
+use flate2::Crc;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 
 use super::error::Fault;
@@ -19,7 +20,6 @@ use super::item::{Contents, Piece, Sink};
 use super::place::Place;
 use super::staging::open_directory;
 use super::update::{Note, Stamp};
-use crate::digest::{Algorithm, Digest, Hasher};
 
 /// What there is to know of files.
 type Notes = BTreeMap<Place, Note>;
@@ -33,8 +33,6 @@ pub(super) struct Writer {
     withheld: u32,
     /// What there is to know of each file, if somebody wants to know.
     notes: Option<Arc<Mutex<Notes>>>,
-    /// Whether the digest of its contents is to be known, too.
-    digests: bool,
 }
 
 impl Writer {
@@ -44,15 +42,16 @@ impl Writer {
         let file = top.open_with("probe", OpenOptions::new().write(true).create_new(true).mode(0o777))?;
         let withheld = !file.metadata()?.permissions().mode() & 0o777;
         top.remove_file("probe")?;
-        Ok(Self { top, current: None, withheld, notes: None, digests: false })
+        Ok(Self { top, current: None, withheld, notes: None })
     }
 
-    /// The same, which notes what there is to know of each file, and, if `digests` are wanted, of its contents.
-    pub(super) fn noting(self, digests: bool) -> Self {
-        Self { notes: Some(Arc::default()), digests, ..self }
+    /// The same, which notes what there is to know of each file.
+    pub(super) fn noting(self) -> Self {
+        Self { notes: Some(Arc::default()), ..self }
     }
 
-    /// What has been noted, also by others that write to the same directory; without what was written so late that a change that comes next might get the same time.
+    /// What has been noted, also by others that write to the same directory; without what was written so late that a change
+    /// that comes next might get the same time.
     pub(super) fn notes(self) -> io::Result<Notes> {
         let Some(notes) = &self.notes else { return Ok(BTreeMap::new()) };
         let mut notes = std::mem::take(&mut *locked(notes));
@@ -66,22 +65,17 @@ impl Writer {
         Ok(notes)
     }
 
-    /// The digest that has been noted of a file.
-    pub(super) fn digest_of(&self, place: &Place) -> Option<Digest> {
-        locked(self.notes.as_ref()?).get(place)?.digest
-    }
-
-    fn note(&self, place: &Place, file: &File, digest: Option<Digest>) -> Result<(), Fault> {
+    fn note(&self, place: &Place, file: &File, checksum: u32) -> Result<(), Fault> {
         let Some(notes) = &self.notes else { return Ok(()) };
         let metadata = file.metadata().map_err(local("look at", place))?;
-        locked(notes).insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), digest });
+        locked(notes).insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), checksum });
         Ok(())
     }
 
     /// Another one that writes to the same directory.
     pub(super) fn another(&self) -> io::Result<Self> {
         let (top, notes) = (self.top.try_clone()?, self.notes.clone());
-        Ok(Self { top, current: None, withheld: self.withheld, notes, digests: self.digests })
+        Ok(Self { top, current: None, withheld: self.withheld, notes })
     }
 
     /// The directory that `place` is in.
@@ -129,18 +123,18 @@ impl Sink for Writer {
     }
 
     fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
-        let (withheld, digests, name) = (self.withheld, self.digests, place.name());
+        let (withheld, name) = (self.withheld, place.name());
         let dir = self.parent(place)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         let mut file = dir.open_with(name, &options).map_err(made("create", place))?;
-        let mut digested = Digested { contents, hasher: digests.then(|| Hasher::new(Algorithm::Sha256)) };
-        write(&mut file, place, &mut digested)?;
-        let digest = digested.hasher.map(Hasher::finish);
+        let mut contents = Summed { contents, crc: Crc::new() };
+        write(&mut file, place, &mut contents)?;
+        let checksum = contents.crc.sum();
         if mode & withheld != 0 {
             file.set_permissions(Permissions::from_mode(mode)).map_err(local("set the mode of", place))?;
         }
-        self.note(place, &file, digest)
+        self.note(place, &file, checksum)
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
@@ -181,23 +175,30 @@ impl Sink for Writer {
     }
 }
 
-/// Contents, of which the digest is computed as they are read, if it is wanted.
-struct Digested<'a> {
+/// Contents that are summed up as they are read.
+struct Summed<'a> {
     contents: &'a mut dyn Contents,
-    hasher: Option<Hasher>,
+    crc: Crc,
 }
 
-impl Contents for Digested<'_> {
+impl Contents for Summed<'_> {
     fn next(&mut self) -> Result<Piece<'_>, Fault> {
         let piece = self.contents.next()?;
-        if let Some(hasher) = &mut self.hasher {
-            match &piece {
-                Piece::Data(bytes) => hasher.update(bytes),
-                Piece::Hole(size) => io::copy(&mut io::repeat(0).take(*size), hasher).map(drop)?,
-                Piece::End => {}
-            }
+        match &piece {
+            Piece::Data(bytes) => self.crc.update(bytes),
+            Piece::Hole(size) => add_zeros(&mut self.crc, *size),
+            Piece::End => {}
         }
         Ok(piece)
+    }
+}
+
+fn add_zeros(crc: &mut Crc, mut size: u64) {
+    let zeros = [0; 4096];
+    while size > 0 {
+        let count = size.min(zeros.len() as u64);
+        crc.update(&zeros[..count as usize]);
+        size -= count;
     }
 }
 

@@ -68,7 +68,7 @@ fn an_update_that_was_killed_at_any_step_is_done_again() {
             assert_eq!(desk.names(), ["layout", "out", "v1", "v2"], "killed at {at}");
             at += 1;
         }
-        assert!(at > 15, "only {at} steps");
+        assert!(at > 10, "only {at} steps");
     }
 }
 
@@ -122,7 +122,7 @@ async fn of_two_at_once_one_is_told_to_wait() {
     let (site, mut random) = (Site::new(), Random(1));
     let mut image = Whose::Ours.image(&Whose::Ours.tree(&mut random));
     site.pull(&mut image).await;
-    let lock = names(&site.state().join("directories")).into_iter().find(|name| name.ends_with(".lock")).unwrap();
+    let lock = names(&site.state().join("directories")).into_iter().find(|name| name.contains('.')).unwrap();
     let lock = fs::File::open(site.state().join("directories").join(lock)).unwrap();
     lock.lock().unwrap();
     let error = site.update(&mut image).await.unwrap_err();

@@ -60,9 +60,7 @@ impl Whose {
         let parent = &parents[random.below(parents.len() as u64) as usize];
         let names = ["a", "b", "c", "d", "a-b", "a.b", "é", "x y", "z"];
         let path = format!("{parent}{}", names[random.below(names.len() as u64) as usize]);
-        if !tree.contains_key(&path) {
-            tree.insert(path, self.item(random));
-        }
+        tree.entry(path).or_insert_with(|| self.item(random));
     }
 
     /// Changes a few things: contents, modes, kinds, what is there.
@@ -134,6 +132,11 @@ fn contents(random: &mut Random) -> Vec<u8> {
     (0..length).map(|at| byte.wrapping_add((at / 100) as u8)).collect()
 }
 
+/// What is in a directory, as `snapshot` says it.
+pub type Seen = BTreeMap<String, String>;
+/// Inode and time of each file.
+pub type Stats = BTreeMap<String, (u64, i64, i64)>;
+
 /// A place with a directory, and what is known of it.
 pub struct Site {
     place: TempDir,
@@ -180,7 +183,7 @@ impl Site {
     }
 
     /// What is in the directory, and inode and time of each file.
-    pub fn look(&self) -> (BTreeMap<String, String>, BTreeMap<String, (u64, i64, i64)>) {
+    pub fn look(&self) -> (Seen, Stats) {
         let seen = snapshot(&self.target());
         let stat = |path: &String| {
             let metadata = std::fs::symlink_metadata(self.target().join(path)).unwrap();

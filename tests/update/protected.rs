@@ -75,7 +75,6 @@ const CHANGES: &[Change] = &[
     ("c", |path| fs::remove_file(path).unwrap(), Doing::Removed),
     ("a/new", |path| fs::write(path, "").unwrap(), Doing::Added),
     ("new", |path| fs::create_dir(path).unwrap(), Doing::Added),
-    ("pipe", |path| drop(std::process::Command::new("mkfifo").arg(path).status().unwrap()), Doing::Added),
     ("c", |path| replace(path, |path| std::os::unix::fs::symlink("d", path).unwrap()), Doing::Modified),
     ("d", |path| replace(path, |path| std::os::unix::fs::symlink("a/one", path).unwrap()), Doing::Modified),
     ("b/empty", |path| replace(path, |path| fs::write(path, "").unwrap()), Doing::Modified),
@@ -97,7 +96,7 @@ async fn a_local_change_of_any_kind_stops_an_update_unless_it_is_to_go() {
             let error = site.update(&mut new).await.unwrap_err();
             let Error::Changed { changes, .. } = &error else { panic!("{path}: {error}") };
             let expected = LocalChange { path: path.into(), doing: *doing };
-            assert_eq!(changes, &[expected.clone()], "{path}");
+            assert_eq!(changes, std::slice::from_ref(&expected), "{path}");
             assert_eq!(content::Error::from(error).kind(), ErrorKind::Conflict);
             assert_eq!(site.look(), before, "{path}: something was touched");
 
@@ -107,6 +106,20 @@ async fn a_local_change_of_any_kind_stops_an_update_unless_it_is_to_go() {
             assert_eq!(site.update(&mut new).await.unwrap().outcome, Outcome::Unchanged, "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_pipe_is_not_waited_for() {
+    let (site, mut image) = (Site::new(), image("old"));
+    site.pull(&mut image).await;
+    for name in ["pipe", "a/two"] {
+        let path = site.target().join(name);
+        let _ = fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert!(site.update_so(&mut image, VERIFY).await.unwrap_err().to_string().contains(name));
+    }
+    assert_eq!(site.update_so(&mut image, FORCE).await.unwrap().discarded.len(), 2);
+    assert_eq!(without_top(site.look().0), fresh(&mut image).await);
 }
 
 #[tokio::test]
@@ -168,13 +181,15 @@ async fn a_change_right_after_a_pull_is_seen() {
         let path = site.target().join("f49");
         fs::write(&path, "mew").unwrap();
         let error = site.update(&mut image).await.expect_err(&format!("round {round}"));
-        assert!(error.to_string().contains("f49"), "{error}");
+        assert!(error.to_string().ends_with("1 local change: f49 (modified)"), "{error}");
     }
 }
 
+type Spoil = fn(&Site, &Path);
+
 #[tokio::test]
 async fn a_directory_of_which_nothing_is_known_is_left_alone_unless_it_is_to_go() {
-    let spoil: &[(&str, fn(&Site, &Path))] = &[
+    let spoil: &[(&str, Spoil)] = &[
         ("no state", |_, state| fs::remove_file(state).unwrap()),
         ("an empty one", |_, state| fs::write(state, "").unwrap()),
         ("one that was cut short", |_, state| {

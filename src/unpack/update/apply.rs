@@ -9,7 +9,7 @@ use std::path::Path;
 use cap_std::fs::{DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use rustix::fs::OFlags;
 
-use super::known::{Known, Row, RowKind, Stamp, Tree};
+use super::known::{Known, Note, Row, RowKind, Tree};
 use super::local::{Found, Handles, split};
 use super::scene::Scene;
 use super::stage::{Staged, place};
@@ -50,11 +50,10 @@ impl Plan {
                     plan.modes.push(number);
                 }
                 _ if staged[number] => plan.moved.push(number),
-                RowKind::Symlink { .. } => {}
                 RowKind::Directory | RowKind::File { .. } if found.is_some_and(|found| found.mode != row.mode) => {
                     plan.modes.push(number);
                 }
-                RowKind::Directory | RowKind::File { .. } => {}
+                RowKind::Directory | RowKind::File { .. } | RowKind::Symlink { .. } => {}
             }
         }
         plan.remove(scene, tree);
@@ -94,8 +93,9 @@ impl Plan {
 /// Makes the directory what `tree` has, of which what is `staged` is at hand and the rest is there. Returns whether there
 /// was anything to do.
 pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: Staged) -> Result<bool, Error> {
-    let (stamps, digests) = (stamps(&scene, &tree, &staged)?, std::mem::take(&mut staged.digests));
-    let new = Known { digest, tree, stamps, digests };
+    let (stamps, checksums) =
+        notes(&mut scene, &tree, &staged)?.into_iter().map(|note| (note.stamp, note.checksum)).unzip();
+    let new = Known { digest, tree, stamps, checksums };
     let plan = Plan::new(&scene, &new.tree, &staged.rows);
     let path = scene.held.directory().to_owned();
     if !plan.is_empty() {
@@ -116,15 +116,16 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
 }
 
 /// What each file is to be known by.
-fn stamps(scene: &Scene, tree: &Tree, staged: &Staged) -> Result<Vec<Option<Stamp>>, Error> {
-    let stamp = |(number, row): (usize, Row<'_>)| {
-        let RowKind::File { .. } = row.kind else { return Ok(None) };
-        if staged.rows[number] {
-            return Ok(staged.notes.get(&place(row.path)?).and_then(|note| note.stamp));
+fn notes(scene: &mut Scene, tree: &Tree, staged: &Staged) -> Result<Vec<Note>, Error> {
+    let nothing = Note { stamp: None, checksum: 0 };
+    let note = |(number, row): (usize, Row<'_>)| match row.kind {
+        RowKind::Directory | RowKind::Symlink { .. } => Ok(nothing),
+        RowKind::File { .. } if staged.rows[number] => {
+            Ok(staged.notes.get(&place(row.path)?).copied().unwrap_or(nothing))
         }
-        Ok(scene.find(row.path).and_then(|found| scene.stamp_of(found)))
+        RowKind::File { .. } => Ok(scene.find(row.path).map_or(nothing, |found| scene.note(found))),
     };
-    tree.rows().enumerate().map(stamp).collect()
+    tree.rows().enumerate().map(note).collect()
 }
 
 /// Sees that nothing that is going to be replaced or removed has changed since it was looked at, and that the file system

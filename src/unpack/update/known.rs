@@ -36,8 +36,8 @@ impl Stamp {
 pub(in crate::unpack) struct Note {
     /// Nothing, if it cannot be relied on.
     pub(in crate::unpack) stamp: Option<Stamp>,
-    /// The digest of its contents, if nothing else says what they are.
-    pub(in crate::unpack) digest: Option<Digest>,
+    /// The CRC-32 of its contents.
+    pub(in crate::unpack) checksum: u32,
 }
 
 /// An image, and what its files were where they were put.
@@ -48,8 +48,9 @@ pub(in crate::unpack) struct Known {
     pub(super) tree: Tree,
     /// For each row of the tree, what the file was, if that can be relied on.
     pub(super) stamps: Vec<Option<Stamp>>,
-    /// For each row the digest of the file's contents; none where the tree has members.
-    pub(super) digests: Vec<Option<Digest>>,
+    /// For each row the CRC-32 of the file's contents. It says which of the files in a member has been changed, and is
+    /// never what a file is left alone for.
+    pub(super) checksums: Vec<u32>,
 }
 
 /// What an image has where, in order.

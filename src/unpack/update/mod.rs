@@ -91,7 +91,7 @@ pub async fn update(
         return Ok(Updated { unpacked, outcome: Outcome::Pulled, discarded: Vec::new() });
     };
     let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
-    let scene = match blocking(move || if_unchanged(scene, job.manifest).map(|it| (it, job))).await? {
+    let scene = match blocking(move || if_unchanged(scene, &job).map(|it| (it, job))).await? {
         (Ok(totals), job) => return Ok(job.done(totals, false, 0, Vec::new())),
         (Err(scene), job) => (scene, job),
     };
@@ -150,14 +150,14 @@ fn look(target: &Path, states: Option<&States>, how: UpdateOptions) -> Result<Op
     Ok(Some(scene))
 }
 
-/// How many files and bytes there are, if the directory is as this image has it; else, what is there.
-fn if_unchanged(mut scene: Scene, image: Digest) -> Result<Result<(u64, u64), Scene>, Error> {
+/// How many files and bytes there are, if the directory is as the image has it; else, what is there.
+fn if_unchanged(mut scene: Scene, job: &Job) -> Result<Result<(u64, u64), Scene>, Error> {
     match &scene.known.images[..] {
-        [only] if only.digest == image && scene.known.is_complete => {}
+        [only] if only.digest == job.manifest && scene.known.is_complete => {}
         _ => return Ok(Err(scene)),
     }
     scene.read_for(None);
-    if !scene.changes(None).is_empty() {
+    if (job.how.verify && !scene.is_sure()) || !scene.changes(None).is_empty() {
         return Ok(Err(scene));
     }
     let has_learned = scene.has_learned();
@@ -231,7 +231,7 @@ impl Job {
         let contents = bundle.contents_without(source, &needs.wanted, move |member| is_here.contains(&member));
         let (new, digest) = (Arc::clone(&bundle), self.manifest);
         let worker = tokio::task::spawn_blocking(move || {
-            let mut stage = Stage::new(&mut scene, false)?;
+            let mut stage = Stage::new(&mut scene)?;
             let made = stage.fill(&mut scene, &new, &needs.wanted, &needs.is_here, pieces)?;
             let tree = Tree::Bundle(new);
             let (totals, staged) = (tree.totals(), stage.finish(&mut scene, &tree, &made)?);
@@ -270,7 +270,7 @@ impl Job {
         options: &UnpackOptions,
     ) -> Result<Updated, Error> {
         run(source, manifest, options, move |image, limits, feed| {
-            let mut stage = Stage::new(&mut scene, true)?;
+            let mut stage = Stage::new(&mut scene)?;
             let all = read(image, limits, feed, &mut stage.sink())?;
             feed.check().map_err(Error::local("finish", &self.target))?;
             let tree = Tree::Other(all.nodes.into_iter().map(|(place, node)| listed(&place, node)).collect());

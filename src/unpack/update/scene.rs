@@ -3,22 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, FileExt};
+use flate2::Crc;
 
-use super::known::{Known, Row, RowKind, Stamp, Tree};
+use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use super::local::{Found, FoundKind, Handles};
 use super::state::{Held, State};
 use crate::bundle::{Entry, Indexed, MemberNumber, Piece, compare_paths};
-use crate::digest::Hasher;
 use crate::text::printable;
 use crate::unpack::error::Error;
 use crate::unpack::place::path_of;
 
+/// How many bytes of a file are read at once.
+const BUFFER: usize = 256 * 1024;
 /// How old a file has to be, in seconds, so that a change right after it was read shows in its time, on any file system.
 const SETTLED: i64 = 2;
 
@@ -60,6 +62,8 @@ pub(super) enum Standing {
     Of(usize),
     /// What the new image has there.
     New,
+    /// What the known image with this number has there, unless somebody has seen to it that it looks like that.
+    Alike(usize),
     /// Nobody knows, or something else.
     Unknown,
     /// It is no file: all that it is shows without reading.
@@ -102,23 +106,28 @@ impl Scene {
     /// Reads files that have to be read, and finds those that `new` has in this way, and then those of known images.
     pub(super) fn read_for(&mut self, new: Option<&Indexed>) {
         let Self { handles, found, standings, known, .. } = self;
-        let of_new = new.map(|bundle| (Standing::New, Expected::Members(bundle, BTreeMap::new())));
-        let of_known = known.images.iter().enumerate().rev().map(|(number, known)| {
-            (
-                Standing::Of(number),
-                known
-                    .tree
-                    .bundle()
-                    .map_or(Expected::Digests(known), |bundle| Expected::Members(bundle, BTreeMap::new())),
-            )
-        });
-        for (standing, mut expected) in of_new.into_iter().chain(of_known) {
+        let numbered = known.images.iter().enumerate().rev();
+        let of_known = numbered.filter_map(|(number, known)| Some((Standing::Of(number), known.tree.bundle()?)));
+        for (standing, bundle) in new.map(|bundle| (Standing::New, bundle)).into_iter().chain(of_known) {
+            let mut members = BTreeMap::new();
             for (found, is) in found.iter().zip(standings.iter_mut()) {
-                if *is == Standing::Unknown && expected.is_in(handles, found) {
+                if *is == Standing::Unknown && has_members(handles, bundle, found, &mut members) {
                     *is = standing;
                 }
             }
         }
+        for (found, is) in found.iter().zip(standings.iter_mut()) {
+            if *is == Standing::Unknown
+                && let Some(number) = alike(handles, known, found)
+            {
+                *is = Standing::Alike(number);
+            }
+        }
+    }
+
+    /// Whether there is nothing that only looks as it should.
+    pub(super) fn is_sure(&self) -> bool {
+        !self.standings.iter().any(|standing| matches!(standing, Standing::Alike(_)))
     }
 
     /// Whether what `bundle` has at an entry's path is there, but perhaps for the mode. Where two bundles have the same path
@@ -141,7 +150,7 @@ impl Scene {
             && (found.mode == row.mode || found.mode & 0o400 != 0)
             && match self.standings[number] {
                 Standing::New => true,
-                Standing::Unknown => false,
+                Standing::Alike(_) | Standing::Unknown => false,
                 Standing::Of(known) => has_same(&self.known.images[known]),
                 Standing::Plain => self.known.images.iter().any(has_same),
             }
@@ -192,16 +201,24 @@ impl Scene {
         }
     }
 
-    /// What a file is to be known by that has not been touched.
+    /// What a file is to be known by that is not touched.
+    pub(super) fn note(&mut self, found: usize) -> Note {
+        let stamp = self.stamp_of(found);
+        let path = &self.found[found].path;
+        let of = |number: usize| {
+            let known = &self.known.images[number];
+            Some(known.checksums[known.tree.find(path)?])
+        };
+        let known = if let Standing::Of(number) = self.standings[found] { of(number) } else { None };
+        let checksum = known.unwrap_or_else(|| checksum(&mut self.handles, path).unwrap_or_default());
+        Note { stamp, checksum }
+    }
+
     pub(super) fn stamp_of(&self, found: usize) -> Option<Stamp> {
         let FoundKind::File { stamp, .. } = self.found[found].kind else { return None };
         let path = &self.found[found].path;
-        let is_known = self
-            .known
-            .images
-            .iter()
-            .any(|known| known.tree.find(path).is_some_and(|row| known.stamps[row] == Some(stamp)));
-        (is_known || stamp.is_before_second(self.settled)).then_some(stamp)
+        let is_known = |known: &Known| known.tree.find(path).is_some_and(|row| known.stamps[row] == Some(stamp));
+        (self.known.images.iter().any(is_known) || stamp.is_before_second(self.settled)).then_some(stamp)
     }
 
     /// Whether something that is known has been read, so that it shows without reading from now on.
@@ -225,39 +242,43 @@ fn standing(found: &Found, known: &State, distrusts: bool) -> Standing {
     number.map_or(Standing::Unknown, Standing::Of)
 }
 
-/// What files are held against.
-enum Expected<'a> {
-    /// The members of a bundle; of those that have been put together, whether they were what they should be.
-    Members(&'a Indexed, BTreeMap<MemberNumber, bool>),
-    /// A digest of each.
-    Digests(&'a Known),
-}
-
-impl Expected<'_> {
-    /// Whether a file has what is expected at its path.
-    fn is_in(&mut self, handles: &mut Handles, found: &Found) -> bool {
-        let (bundle, seen) = match self {
-            Self::Members(bundle, seen) => (*bundle, seen),
-            Self::Digests(known) => return is_digest(handles, found, known),
-        };
-        let Some(entry) = bundle.find(&found.path) else { return false };
-        if !found.is_like(&bundle.entry(entry).into()) {
-            return false;
-        }
-        let mut members = bundle.members_with(entry);
-        members.all(|member| *seen.entry(member).or_insert_with(|| rebuild(handles, bundle, member).is_some()))
-    }
-}
-
-/// Whether a file has the contents that its digest says.
-fn is_digest(handles: &mut Handles, found: &Found, known: &Known) -> bool {
-    let expected = known.tree.find(&found.path).filter(|&row| found.is_like(&known.tree.row(row)));
-    let Some(expected) = expected.and_then(|row| known.digests[row]) else { return false };
-    let digest = |mut file: File| {
-        let mut hasher = Hasher::new(expected.algorithm());
-        io::copy(&mut file, &mut hasher).map(|_| hasher.finish())
+/// Whether a bundle has a file with these contents at its path: all of its members are what they should be. Those that have
+/// been put together are in `seen`.
+fn has_members(
+    handles: &mut Handles,
+    bundle: &Indexed,
+    found: &Found,
+    seen: &mut BTreeMap<MemberNumber, bool>,
+) -> bool {
+    let Some(entry) = bundle.find(&found.path).filter(|&entry| found.is_like(&bundle.entry(entry).into())) else {
+        return false;
     };
-    handles.file(&found.path).and_then(digest).is_ok_and(|digest| digest == expected)
+    let mut members = bundle.members_with(entry);
+    members.all(|member| *seen.entry(member).or_insert_with(|| rebuild(handles, bundle, member).is_some()))
+}
+
+/// The last known image that has a file at its path with the same checksum.
+fn alike(handles: &mut Handles, known: &State, found: &Found) -> Option<usize> {
+    let checksum_in = |known: &Known| {
+        let row = known.tree.find(&found.path).filter(|&row| found.is_like(&known.tree.row(row)))?;
+        Some(known.checksums[row])
+    };
+    let expected: Vec<_> = known.images.iter().map(checksum_in).collect();
+    expected.iter().find_map(|checksum| *checksum)?;
+    let checksum = checksum(handles, &found.path).ok()?;
+    expected.iter().rposition(|expected| *expected == Some(checksum))
+}
+
+/// The CRC-32 of a file.
+fn checksum(handles: &mut Handles, path: &[u8]) -> io::Result<u32> {
+    let mut file = handles.file(path)?;
+    let (mut crc, mut buffer) = (Crc::new(), vec![0; BUFFER]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(crc.sum()),
+            count => crc.update(&buffer[..count]),
+        }
+    }
 }
 
 /// What is in a member, if files have that, and links are what they should be.

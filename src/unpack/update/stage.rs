@@ -10,7 +10,6 @@ use super::known::{Note, RowKind, Tree};
 use super::local::{FoundKind, Handles, is_same};
 use super::scene::{Scene, Standing};
 use crate::bundle::{Entry, Indexed, MemberNumber};
-use crate::digest::Digest;
 use crate::unpack::Limits;
 use crate::unpack::error::{Error, Fault};
 use crate::unpack::item::{Contents, Item, Nowhere, Piece, Sink};
@@ -28,8 +27,6 @@ pub(super) struct Staged {
     pub(super) rows: Vec<bool>,
     /// What is to be known of the files.
     pub(super) notes: BTreeMap<Place, Note>,
-    /// The digest of what each row is to have; none where the tree has members.
-    pub(super) digests: Vec<Option<Digest>>,
 }
 
 /// A hidden directory that nothing is in, and what makes files in it.
@@ -40,12 +37,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// A new one, in which the `digests` of files are noted, or not.
-    pub(super) fn new(scene: &mut Scene, digests: bool) -> Result<Self, Error> {
+    pub(super) fn new(scene: &mut Scene) -> Result<Self, Error> {
         let target = scene.held.directory().to_owned();
         let staging = Staging::within(&target, &mut scene.held)?;
         let top = staging.open()?;
-        let writer = top.try_clone().and_then(|top| Ok(Writer::new(top)?.noting(digests)));
+        let writer = top.try_clone().and_then(|top| Ok(Writer::new(top)?.noting()));
         let writer = writer.map_err(Error::local("make files in", &target))?;
         Ok(Self { staging, top, writer })
     }
@@ -89,9 +85,6 @@ impl Stage {
         let Self { staging, top, mut writer } = self;
         let target = scene.held.directory().to_owned();
         let (mut handles, mut rows) = (Handles::new(top), vec![false; tree.len()]);
-        let digest = |number| Ok(writer.digest_of(&place(tree.row(number).path)?));
-        let has_digests = tree.bundle().is_none();
-        let digests = (0..tree.len()).filter(|_| has_digests).map(digest).collect::<Result<_, Fault>>()?;
         for &number in made {
             let row = tree.row(number);
             let is_there = match row.kind {
@@ -105,7 +98,7 @@ impl Stage {
             }
         }
         let notes = writer.notes().map_err(Error::local("make files in", &target))?;
-        Ok(Staged { _staging: staging, handles, rows, notes, digests })
+        Ok(Staged { _staging: staging, handles, rows, notes })
     }
 }
 

@@ -222,6 +222,13 @@ impl Held {
     }
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing it would not be enough: a program that is just being started has it, too, for a moment.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
+}
+
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document<'a> {
@@ -241,8 +248,7 @@ pub(super) struct Image {
     indexes: Vec<LayerDocument>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     rows: Vec<RowDocument>,
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    digests: Vec<Option<Digest>>,
+    checksums: Vec<u32>,
     stamps: Vec<Option<Stamp>>,
 }
 
@@ -294,12 +300,12 @@ impl Document<'_> {
 }
 
 impl From<&Known> for Image {
-    fn from(Known { digest, tree, stamps, digests }: &Known) -> Self {
+    fn from(Known { digest, tree, stamps, checksums }: &Known) -> Self {
         let (indexes, rows) = match tree {
             Tree::Bundle(bundle) => (bundle.indexes().map(LayerDocument::of).collect(), Vec::new()),
             Tree::Other(_) => (Vec::new(), tree.rows().map(RowDocument::of).collect()),
         };
-        Self { digest: *digest, indexes, rows, digests: digests.clone(), stamps: stamps.clone() }
+        Self { digest: *digest, indexes, rows, checksums: checksums.clone(), stamps: stamps.clone() }
     }
 }
 
@@ -308,25 +314,23 @@ impl Image {
     pub(super) fn new(digest: Digest, all: Contents, notes: &BTreeMap<Place, Note>) -> Self {
         let notes = || all.nodes.keys().map(|place| notes.get(place));
         let stamps = notes().map(|note| note?.stamp).collect();
+        let checksums = notes().map(|note| note.map_or(0, |note| note.checksum)).collect();
         let indexes: Vec<_> = all.indexes.iter().map(LayerDocument::of).collect();
-        if !indexes.is_empty() {
-            return Self { digest, indexes, rows: Vec::new(), digests: Vec::new(), stamps };
-        }
-        let digests = notes().map(|note| note?.digest).collect();
+        let unindexed = if indexes.is_empty() { all.nodes } else { BTreeMap::new() };
         let row = |(place, node)| RowDocument::of((&listed(&place, node)).into());
-        Self { digest, indexes, rows: all.nodes.into_iter().map(row).collect(), digests, stamps }
+        Self { digest, indexes, rows: unindexed.into_iter().map(row).collect(), checksums, stamps }
     }
 
     fn read(self) -> Option<Known> {
-        let Self { digest, indexes, rows, digests, stamps } = self;
+        let Self { digest, indexes, rows, checksums, stamps } = self;
         let tree = if indexes.is_empty() {
             Tree::Other(rows.into_iter().map(RowDocument::read).collect::<Option<_>>()?)
         } else {
             let indexes = indexes.into_iter().map(LayerDocument::read).collect::<Option<Vec<_>>>()?;
             Tree::Bundle(Arc::new(Indexed::of_indexes(indexes).ok()?))
         };
-        let has_digests = digests.len() == if tree.bundle().is_some() { 0 } else { tree.len() };
-        (has_digests && stamps.len() == tree.len()).then_some(Known { digest, tree, stamps, digests })
+        let is_whole = stamps.len() == tree.len() && checksums.len() == tree.len();
+        is_whole.then_some(Known { digest, tree, stamps, checksums })
     }
 }
 
