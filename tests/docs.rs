@@ -92,6 +92,9 @@ impl Scene {
         for (name, from) in [("server.pem", "leaf.pem"), ("server.key", "leaf.key")] {
             copy(&format!("tests/tls/{from}"), desk.path(name));
         }
+        for archive in ["yesterday.tar", "today.tar"] {
+            desk.run(&format!("build manifests -o archive:{archive} -q")).ok();
+        }
         desk.write("users", &format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap()));
         let git = "git init -q && git add manifests && git -c user.name=a -c user.email=a@localhost commit -qm one";
         assert!(desk.process("bash").args(["-c", git]).output().status.success());
@@ -105,6 +108,7 @@ impl Scene {
         let mut command = HOSTS.iter().fold(command.to_owned(), |command, host| command.replace(host, &self.address));
         for (from, to) in [
             ("/var/lib/bndlr", "kept"),
+            ("/etc/app", "config"),
             ("0.0.0.0:5000", "127.0.0.1:0"),
             ("127.0.0.1:5000", "127.0.0.1:0"),
             ("ubuntu:24.04", &format!("{}/library/ubuntu:24.04", self.address)),

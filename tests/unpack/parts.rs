@@ -64,7 +64,7 @@ async fn nothing_is_made_where_nothing_matches() {
         assert_eq!(unpacked.unwrap_err().kind(), ErrorKind::NotFound, "{pattern}");
         assert!(found.is_empty(), "{pattern}: {found:?}");
     }
-    assert!(matches!(Include::new(["[z-a]"]), Err(Error::Pattern { .. })));
+    assert!(matches!(Include::new(["[a"]), Err(Error::Pattern { .. })));
 }
 
 #[tokio::test]
