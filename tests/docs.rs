@@ -4,6 +4,7 @@
 mod peer;
 mod program;
 
+use std::fmt::Write;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,10 @@ impl Block {
         for line in &self.lines {
             match (line.strip_prefix("$ "), session.last_mut()) {
                 (Some(command), _) => session.push((command, String::new())),
-                (None, Some((_, printed))) => *printed += &format!("{line}\n"),
+                (None, Some((_, printed))) => {
+                    printed.push_str(line);
+                    printed.push('\n');
+                }
                 (None, None) => panic!("a session begins with a command: {line}"),
             }
         }
@@ -265,7 +269,8 @@ fn draw(lines: &[String]) -> String {
         }
         let shown = shown.replace('&', "&amp;").replace('<', "&lt;");
         let stands_out = if line.starts_with("$ ") { " fill=\"#ffffff\" font-weight=\"bold\"" } else { "" };
-        svg += &format!("<text x=\"{MARGIN}\" y=\"{}\"{stands_out}>{shown}</text>\n", MARGIN + at * LINE + 14);
+        let y = MARGIN + at * LINE + 14;
+        writeln!(svg, "<text x=\"{MARGIN}\" y=\"{y}\"{stands_out}>{shown}</text>").unwrap();
     }
     svg + "</g>\n</svg>\n"
 }
