@@ -6,7 +6,6 @@ mod program;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use program::{Desk, Ran, Running, Then, Wire, answer, finish};
@@ -37,14 +36,12 @@ fn scene() -> (Desk, Running, String) {
     (desk, registry, address.trim().to_owned())
 }
 
-/// Runs a script as the runners do.
+/// Runs a script as the runners do, with these folders before those of the path.
 fn bash(desk: &Desk, script: &str, variables: &[(&str, &str)], folders: &[PathBuf]) -> Ran {
+    let folders = folders.iter().map(|folder| format!("PATH={}:$PATH\n", folder.display()));
+    let script = folders.chain([script.to_owned()]).collect::<String>();
     let mut shell = desk.process("bash");
-    let path = std::env::var_os("PATH").unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_bndlr")).parent().unwrap().to_owned();
-    let folders = folders.iter().cloned().chain([program]).chain(std::env::split_paths(&path));
-    shell.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).envs(variables.iter().copied());
-    shell.env("PATH", std::env::join_paths(folders).unwrap());
+    shell.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &script]).envs(variables.iter().copied());
     finish(shell)
 }
 
@@ -176,8 +173,9 @@ fn the_action_installs_only_what_has_the_digest_that_the_release_names() {
     let (desk, _registry, address) = scene();
     let archive = "bndlr-$(uname -m)-linux.tar.gz";
     fs::create_dir(desk.path("bndlr-here")).unwrap();
-    symlink(env!("CARGO_BIN_EXE_bndlr"), desk.path("bndlr-here/bndlr")).unwrap();
-    let pack = format!("tar -czf {archive} bndlr-here && sha256sum {archive} > SHA256SUMS && mv {archive} archive");
+    desk.install("bndlr-here/bndlr");
+    let pack =
+        format!("tar -c bndlr-here | gzip -1 > {archive} && sha256sum {archive} > SHA256SUMS && mv {archive} archive");
     assert_eq!(bash(&desk, &pack, &[], &[]).code, Some(0));
     let (archive, sums) = (fs::read(desk.path("archive")).unwrap(), fs::read(desk.path("SHA256SUMS")).unwrap());
     for (broken, code) in [(false, 0), (true, 1)] {

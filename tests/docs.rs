@@ -165,13 +165,12 @@ impl Scene {
     /// A server comes up, and goes when it is told to.
     fn serve(&self, command: &str) {
         let mut words = command.split_whitespace().skip(1);
-        let program = if words.clone().next() == Some("quine") {
+        let mut process = if words.clone().next() == Some("quine") {
             let Some(program) = peer::require_static() else { return };
-            program
+            self.desk.process(program)
         } else {
-            env!("CARGO_BIN_EXE_bndlr").into()
+            self.desk.bndlr()
         };
-        let mut process = self.desk.process(program);
         process.args(&mut words);
         if !command.contains("--listen") {
             process.args(["--listen", "127.0.0.1:0"]);

@@ -70,6 +70,7 @@ async fn a_bundle_takes_the_place_of_a_foreign_image_and_back() {
 async fn kinds_change_in_all_ways() {
     let kinds = [
         vec![("x", Item::File(b"file".to_vec(), 0o644))],
+        vec![("x", Item::File(Vec::new(), 0o644))],
         vec![("x", Item::Link("y".into()))],
         vec![("x", Item::Directory(0o755))],
         vec![("x", Item::Directory(0o755)), ("x/y", Item::Directory(0o755)), ("x/y/z", Item::File(vec![1], 0o755))],

@@ -177,7 +177,9 @@ impl Source<'_> {
         let Some(bytes) = self.first.as_ref().filter(|bytes| bytes.len() as u64 == entry.size()) else { return false };
         let path = entry.path().as_bytes();
         let Some(found) = self.scene.find(path) else { return false };
-        if !matches!(self.scene.found[found].kind, FoundKind::File { size, .. } if size == entry.size()) {
+        // A link has no bytes, either, as an empty file.
+        let is_file = matches!(self.scene.found[found].kind, FoundKind::File { .. });
+        if !is_file || !self.scene.found[found].is_like(&entry.into()) {
             return false;
         }
         let mut here = vec![0; bytes.len()];
