@@ -2,14 +2,15 @@
 
 mod peer;
 mod program;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use program::{Desk, Ran, Running, Then, Wire, answer, finish};
+use program::{Desk, Ran, Then, Wire, answer, finish};
 use serde_json::Value;
+use serve::Serve;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PASSWORD: &str = "push-secret";
@@ -27,13 +28,12 @@ fn files(folders: &[&str]) -> Vec<String> {
 }
 
 /// A desk with a directory to push, and a registry that lets `ci` alone in.
-fn scene() -> (Desk, Running, String) {
+fn scene() -> (Desk, Serve, String) {
     let desk = Desk::with_tree();
     desk.write("users", &format!("ci:{}\n", bcrypt::hash(PASSWORD, 4).unwrap()));
-    let mut registry = desk.start("serve --memory --listen 127.0.0.1:0 --htpasswd users");
-    let mut address = String::new();
-    BufReader::new(registry.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
-    (desk, registry, address.trim().to_owned())
+    let registry = Serve::start(&desk, "--htpasswd users");
+    let address = registry.address.clone();
+    (desk, registry, address)
 }
 
 /// Runs a script as the runners do, with these folders before those of the path.

@@ -3,6 +3,7 @@
 
 mod peer;
 mod program;
+mod serve;
 
 use std::fmt::Write;
 use std::fs;
@@ -10,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use program::{Desk, Ran, Running, finish, signal, wait};
+use serve::Serve;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PASSWORD: &str = "docs-secret";
@@ -75,7 +77,7 @@ impl Block {
 struct Scene {
     desk: Desk,
     address: String,
-    _registry: Running,
+    _registry: Serve,
 }
 
 impl Scene {
@@ -102,9 +104,8 @@ impl Scene {
         desk.write("users", &format!("alice:{}\n", bcrypt::hash(PASSWORD, 4).unwrap()));
         let git = "git init -q && git add manifests && git -c user.name=a -c user.email=a@localhost commit -qm one";
         assert!(desk.process("bash").args(["-c", git]).output().status.success());
-        let mut registry = desk.start("serve --memory --listen 127.0.0.1:0 --htpasswd users");
-        let address = first_line(&mut registry);
-        Self { desk, address, _registry: registry }
+        let registry = Serve::start(&desk, "--htpasswd users");
+        Self { desk, address: registry.address.clone(), _registry: registry }
     }
 
     /// A command, with what there is here in place of what a user would have.
