@@ -91,15 +91,14 @@ impl Publishing<'_> {
         for tag in &destination.tags {
             let fate = publication.look(&*target, tag).await.map_err(|error| destination.explain(error))?;
             if let Fate::Refused(found) = fate {
-                refused.push((tag, found));
+                refused.push(self.refusal(destination, tag, found));
             }
             fates.push(fate);
         }
         if refused.is_empty() {
             return Ok(fates);
         }
-        let messages: Vec<_> = refused.iter().map(|(tag, found)| self.refusal(destination, tag, *found)).collect();
-        Err(Error::new(Exit::Conflict, messages.join("; "))
+        Err(Error::new(Exit::Conflict, refused.join("; "))
             .hint("nothing was sent: push it under another tag, or without --immutable to move this one"))
     }
 
