@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bndlr::digest::Digest;
@@ -377,9 +378,10 @@ fn an_interrupted_push_leaves_nothing_behind_here_or_there() {
 async fn an_interrupted_push_cancels_its_uploads_where_connections_are_kept() {
     let desk = Desk::with_tree();
     let (sender, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let uploads = AtomicUsize::new(0);
     let registry = fake::server(move |request| match request.method.as_str() {
         "HEAD" => ResponseTemplate::new(404),
-        "POST" => fake::redirect(202, "/upload"),
+        "POST" => fake::redirect(202, &format!("/uploads/{}", uploads.fetch_add(1, Ordering::Relaxed))),
         "PUT" => {
             // The test may have seen enough.
             let _ = sender.send(());
@@ -395,8 +397,32 @@ async fn an_interrupted_push_cancels_its_uploads_where_connections_are_kept() {
     signal(&child, "INT");
     let ran = tokio::task::spawn_blocking(|| wait(child)).await.unwrap();
     assert_failed(&ran, 130, "interrupted", None);
-    let cancelled = fake::asked(&registry).await.iter().filter(|line| *line == "DELETE /upload").count();
-    assert_eq!(cancelled, 2, "{:?}", fake::asked(&registry).await);
+    let asked = fake::asked(&registry).await;
+    for upload in ["DELETE /uploads/0", "DELETE /uploads/1"] {
+        assert!(asked.iter().any(|line| line == upload), "{upload} is not among {asked:?}");
+    }
+}
+
+#[test]
+fn an_interrupted_push_cancels_an_upload_again_where_the_connection_ends_under_it() {
+    let desk = Desk::with_tree();
+    let is_first = AtomicBool::new(true);
+    let wire = Wire::start(move |request| match request.split(' ').next() {
+        Some("HEAD") => (answer("404 Not Found", "", 0, b""), Then::Close),
+        Some("POST") => (answer("202 Accepted", "Location: /upload\r\n", 0, b""), Then::Close),
+        Some("DELETE") if is_first.swap(false, Ordering::Relaxed) => (Vec::new(), Then::Close),
+        Some("DELETE") => (answer("204 No Content", "", 0, b""), Then::Close),
+        _ => (Vec::new(), Then::Hang),
+    });
+    let child = desk.start(&format!("push tree {}/team/app:v1", wire.address));
+    for _ in ["config", "layer"] {
+        wire.wait_for("PUT /upload");
+    }
+    signal(&child, "INT");
+    assert_failed(&wait(child), 130, "interrupted", None);
+    for _ in ["config", "layer", "the first of these, again"] {
+        wire.wait_for("DELETE /upload");
+    }
 }
 
 /// What waits for a lock cannot be broken off: that of the layout is held here, by somebody who does not let go.

@@ -85,7 +85,8 @@ impl RemoteRepository {
         if location.origin() != self.session.url(&Endpoint::Base).origin() {
             return;
         }
-        let cancel = Call::new(Method::DELETE, location).repeat(Repeat::Never);
+        // A connection of a program that is ending may end under it. Who deletes twice is told so, and nobody reads it.
+        let cancel = Call::new(Method::DELETE, location).repeat(Repeat::Freely);
         let _ = tokio::time::timeout(FAREWELL, self.session.send(&cancel, &self.push())).await;
     }
 }
