@@ -1,5 +1,5 @@
 //! The library from end to end: push a directory to a registry, push it again, pull it elsewhere, compare:
-//! `cargo run --release --example quickstart [DIRECTORY]`
+//! `cargo run --example quickstart [DIRECTORY]`
 
 use std::path::{Path, PathBuf};
 
