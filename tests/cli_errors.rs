@@ -336,6 +336,20 @@ fn what_is_not_what_its_digest_says_is_never_unpacked() {
 }
 
 #[test]
+fn for_a_target_that_is_not_vacant_no_layer_is_asked_for() {
+    let desk = Desk::with_tree();
+    desk.write("file", "");
+    let wire = Image::build(&desk).serve(|layer| (answer("200 OK", "", layer.len(), layer), Then::Close));
+    for target in ["tree", "file"] {
+        for part in ["", " --include *.yaml"] {
+            let ran = desk.run(&format!("pull {}/team/app:v1 -o {target}{part}", wire.address));
+            assert_failed(&ran, 8, &format!("\"{target}\" is there already"), Some("--update"));
+            assert!(!ran.stderr.contains("Downloading"), "{ran:?}");
+        }
+    }
+}
+
+#[test]
 fn an_interrupted_pull_leaves_nothing_behind() {
     let desk = Desk::new();
     for name in ["INT", "TERM"] {

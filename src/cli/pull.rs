@@ -15,7 +15,8 @@ use super::output::{Output, count, size};
 use super::progress::Progress;
 use crate::content;
 use crate::unpack::{
-    Include, LocalChange, Outcome, States, UnpackOptions, UpdateOptions, Updated, unpack, unpack_part, update,
+    Include, LocalChange, Outcome, States, UnpackOptions, UpdateOptions, Updated, check_vacant, unpack, unpack_part,
+    update,
 };
 
 /// How many local changes are named that have been discarded.
@@ -73,6 +74,9 @@ impl Pull {
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.image.platform()).await?;
+        if !self.update {
+            check_vacant(&directory).map_err(content::Error::from)?;
+        }
         output.say(format!("Pulling {location} with digest {}", manifest.digest()));
         let verb = if matches!(location, Location::Registry(_)) { "Downloading" } else { "Reading" };
         let options = UnpackOptions {

@@ -30,6 +30,8 @@ const CHUNK: u64 = 16 * 1024 * 1024;
 const SMALLEST_CHUNK: u64 = 256 * 1024;
 /// How long a registry may take to hear that an upload is given up. Whoever waits for the error waits as long.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How often it is told, if nothing is heard of it: the connections of a program that is ending end under it.
+const FAREWELLS: usize = 3;
 /// What registries answer when an upload may begin or go on: that the request is accepted, or something that means the
 /// same.
 const GOES_ON: [StatusCode; 4] = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::OK, StatusCode::NO_CONTENT];
@@ -85,9 +87,16 @@ impl RemoteRepository {
         if location.origin() != self.session.url(&Endpoint::Base).origin() {
             return;
         }
-        // A connection of a program that is ending may end under it. Who deletes twice is told so, and nobody reads it.
-        let cancel = Call::new(Method::DELETE, location).repeat(Repeat::Freely);
-        let _ = tokio::time::timeout(FAREWELL, self.session.send(&cancel, &self.push())).await;
+        let cancel = Call::new(Method::DELETE, location).repeat(Repeat::Never);
+        let say = async {
+            for _ in 0..FAREWELLS {
+                match self.session.send(&cancel, &self.push()).await {
+                    Err(error) if error.is_transient() => {}
+                    _ => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, say).await;
     }
 }
 

@@ -42,6 +42,7 @@ pub use image::has_archive;
 pub use include::Include;
 pub use part::unpack_part;
 pub use spool::{Spooled, spool};
+pub use staging::check_vacant;
 pub use update::{Doing, LocalChange, Outcome, States, UpdateOptions, Updated, update};
 
 use self::feed::Feed;

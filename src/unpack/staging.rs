@@ -20,6 +20,29 @@ const MAX_NAME: usize = 200;
 /// What stands in it before what no other has.
 const HIDDEN: &str = "bndlr-";
 
+/// Where `target` is, and whether it is there already, as an empty directory. Anything else that is there is an error.
+fn vacancy(target: &Path) -> Result<(PathBuf, bool), Error> {
+    // Where the target is reached through links, or is called `.`, its own name is another.
+    match fs::canonicalize(target) {
+        Ok(path) if is_empty(&path) => Ok((path, true)),
+        Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(target).is_err() => {
+            Ok((target.to_owned(), false))
+        }
+        Ok(_) => Err(Error::Occupied(target.to_owned())),
+        Err(error) => Err(Error::local("unpack to", target)(error)),
+    }
+}
+
+/// Whether an image can be unpacked to `target`, which must not exist or be an empty directory: to be asked before anything
+/// is fetched for it. Unpacking asks once more.
+///
+/// # Errors
+///
+/// [`Error::Occupied`] if it cannot, and [`Error::Local`] if that cannot be found out.
+pub fn check_vacant(target: &Path) -> Result<(), Error> {
+    vacancy(target).map(drop)
+}
+
 /// A hidden directory beside a target, or in it. Dropped, it is removed with all that is in it.
 pub(super) struct Staging {
     parent: Dir,
@@ -36,15 +59,7 @@ impl Staging {
     /// Makes a directory, on the target's file system, that only this user can enter. The target must not exist or be an
     /// empty directory. `held` is told first, so that somebody removes it if this does not.
     pub(super) fn new(target: &Path, held: Option<&mut Held>) -> Result<Self, Error> {
-        // Where the target is reached through links, or is called `.`, its own name is another.
-        let (path, exists) = match fs::canonicalize(target) {
-            Ok(path) if is_empty(&path) => (path, true),
-            Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(target).is_err() => {
-                (target.to_owned(), false)
-            }
-            Ok(_) => return Err(Error::Occupied(target.to_owned())),
-            Err(error) => return Err(Error::local("unpack to", target)(error)),
-        };
+        let (path, exists) = vacancy(target)?;
         let target_name = match path.file_name() {
             _ if exists => None,
             Some(name) => Some(name.to_owned()),
