@@ -113,10 +113,11 @@ impl Assembly<'_> {
         let base = self.bases.layers.first().filter(|base| base.members.len() == self.layer.len());
         let mut writing = None;
         let mut reuse = Reuse { members: self.layer.len(), cached: 0 };
-        for at in self.layer.clone() {
+        for (nth, at) in self.layer.clone().enumerate() {
             let packed = members.next(at)?;
             reuse.cached += usize::from(packed.found.is_some());
-            let is_base = base.is_some() && packed.found.is_some_and(|(number, _)| number == 0);
+            // Where one has gone and another has come, a member may be in the base, and have another place there.
+            let is_base = base.zip(packed.found).is_some_and(|(base, (_, digest))| base.members[nth].digest == digest);
             if writing.is_some() || !is_base {
                 let writing = match &mut writing {
                     Some(writing) => writing,
