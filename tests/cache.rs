@@ -97,6 +97,19 @@ fn text(seed: u32, length: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_file_that_goes_while_another_comes_leaves_nothing_behind() {
+    // Each is a member of its own, so that there are as many as before, and the second is the one that was the third.
+    let scene = Scene::new();
+    for (number, name) in (1..).zip(["a", "b", "c", "z"]) {
+        scene.write(name, &text(number, 700_000));
+    }
+    assert_eq!(scene.pack(), Reuse { members: 4, cached: 0 });
+    fs::remove_file(scene.tree().join("b")).unwrap();
+    scene.write("d", &text(9, 700_000));
+    assert_eq!(scene.pack(), Reuse { members: 4, cached: 3 });
+}
+
+#[test]
 fn an_unchanged_directory_is_not_compressed_again() {
     let scene = Scene::with_files();
     let first = scene.pack();

@@ -237,11 +237,11 @@ fn command() -> clap::Command {
 pub fn run() -> ExitCode {
     let typed = Arguments::typed();
     let typed_format = asked_format(&typed.all);
-    let arguments = match typed.complete() {
+    let mut arguments = match typed.complete() {
         Ok(arguments) => arguments,
         Err(error) => return report(typed_format, &error),
     };
-    let cli = match Cli::try_parse_from(&arguments.all) {
+    let cli = match arguments.parse() {
         Ok(cli) => cli,
         Err(error) => return report_usage(error, &arguments),
     };

@@ -49,7 +49,8 @@ pub(super) fn write(tree: &Tree, options: &PackOptions, progress: &dyn Fn(u64)) 
         Some(cache) => cache.bases(tree, &plan, &layers),
         None => layers.iter().map(|_| Bases::default()).collect(),
     };
-    let queue = Queue::new(&plan);
+    let is_new = |(layer, bases): (&Range<usize>, &Bases)| (layer.start, bases.whole(layer.len()).is_none());
+    let queue = Queue::new(&plan, layers.iter().zip(&bases).map(is_new));
     let threads = options.threads.get().min(plan.members.len());
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
@@ -93,7 +94,7 @@ impl Members<'_> {
 
     /// Makes room for others.
     fn done(&mut self, at: usize, packed: Packed) {
-        self.done += self.queue.done(at, packed.tar);
+        self.done += self.queue.done(at, packed);
         (self.progress)(self.done);
     }
 }
@@ -110,19 +111,20 @@ struct Assembly<'a> {
 impl Assembly<'_> {
     /// As long as every member is that of the first base, nothing is hashed or written: if it stays so, this is that layer.
     fn run(&self, members: &mut Members<'_>) -> Result<Layer, Error> {
-        let base = self.bases.layers.first().filter(|base| base.members.len() == self.layer.len());
+        let base = self.bases.whole(self.layer.len());
         let mut writing = None;
         let mut reuse = Reuse { members: self.layer.len(), cached: 0 };
         for at in self.layer.clone() {
             let packed = members.next(at)?;
-            reuse.cached += usize::from(packed.found.is_some());
-            let is_base = base.is_some() && packed.found.is_some_and(|(number, _)| number == 0);
-            if writing.is_some() || !is_base {
-                let writing = match &mut writing {
-                    Some(writing) => writing,
-                    None => writing.insert(self.begin(base, at)?),
-                };
-                self.add(writing, at, &packed.tar, &packed.gzip, packed.found.map(|(_, digest)| digest))?;
+            reuse.cached += usize::from(!matches!(packed, Packed::Made { known: None, .. }));
+            if writing.is_none() && matches!(packed, Packed::Made { .. }) {
+                members.queue.write(self.plan.members[at].layer);
+                writing = Some(self.begin(base, at)?);
+            }
+            match (&mut writing, &packed) {
+                (Some(writing), Packed::Made { tar, gzip, known }) => self.add(writing, at, tar, gzip, *known)?,
+                (Some(writing), Packed::Kept) => self.add_kept(writing, base, at)?,
+                (None, _) => {}
             }
             members.done(at, packed);
         }
@@ -137,12 +139,18 @@ impl Assembly<'_> {
     /// Starts to write, with the members before `at`, which are those of `base`.
     fn begin(&self, base: Option<&Stored>, at: usize) -> Result<Writing, Error> {
         let mut writing = Writing::new(self.options)?;
-        for (nth, at) in (self.layer.start..at).enumerate() {
-            let Some(base) = base else { unreachable!("without a base, writing starts with the first member") };
-            let (tar, gzip) = base.inflate(nth).map_err(spool_error)?;
-            self.add(&mut writing, at, &tar, &gzip, Some(base.members[nth].digest))?;
+        for at in self.layer.start..at {
+            self.add_kept(&mut writing, base, at)?;
         }
         Ok(writing)
+    }
+
+    /// Adds a member that is that of `base`.
+    fn add_kept(&self, to: &mut Writing, base: Option<&Stored>, at: usize) -> Result<(), Error> {
+        let Some(base) = base else { unreachable!("without a base, members bring their bytes") };
+        let nth = at - self.layer.start;
+        let (tar, gzip) = base.inflate(nth).map_err(spool_error)?;
+        self.add(to, at, &tar, &gzip, Some(base.members[nth].digest))
     }
 
     fn add(&self, to: &mut Writing, at: usize, tar: &[u8], gzip: &[u8], known: Option<Digest>) -> Result<(), Error> {

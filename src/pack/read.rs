@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Dev, Mode, OFlags, RawMode, Stat, fstat, openat};
 use rustix::io::{Errno, pread};
 
@@ -57,14 +58,12 @@ impl Tree {
             }
             Origin::File(file) => file,
         };
-        // One byte more than wanted shows in one call whether the file goes on where it should end.
-        let at_end = offset + length == found.entry.size();
-        let start = out.len();
-        out.resize(start + length as usize + usize::from(at_end), 0);
-        let filled = fill(file, &mut out[start..], length as usize, offset).map_err(read)?;
+        let (start, at_end) = (out.len(), offset + length == found.entry.size());
+        let filled = append(file, out, length as usize, offset).map_err(read)?;
         out.truncate(start + length as usize);
         let now = fstat(file).map_err(read)?;
-        if filled as u64 != length || Identity::of(&now) != found.identity {
+        let is_whole = if at_end { filled as u64 == length } else { filled as u64 >= length };
+        if !is_whole || Identity::of(&now) != found.identity {
             return Err(Error::Changed { path: shown() });
         }
         Ok(())
@@ -78,11 +77,13 @@ fn open(root: &OwnedFd, path: &str, follow: bool) -> Result<OwnedFd, Errno> {
     openat(root, path, flags, Mode::empty())
 }
 
-/// Reads until `wanted` bytes are there or the file ends; `buffer` may have room for one more, to see that there is more.
-fn fill(file: &OwnedFd, buffer: &mut [u8], wanted: usize, offset: u64) -> Result<usize, Errno> {
+/// Reads on until `wanted` bytes are there or the file ends, and says how many there are: more, if there is room for more. For
+/// one more there is, which shows in one call whether the file goes on where it should end.
+fn append(file: &OwnedFd, out: &mut Vec<u8>, wanted: usize, offset: u64) -> Result<usize, Errno> {
+    out.reserve(wanted + 1);
     let mut filled = 0;
     loop {
-        match pread(file, &mut buffer[filled..], offset + filled as u64) {
+        match pread(file, spare_capacity(out), offset + filled as u64) {
             Ok(0) => return Ok(filled),
             Ok(read) => filled += read,
             Err(Errno::INTR) => {}
@@ -97,8 +98,7 @@ fn fill(file: &OwnedFd, buffer: &mut [u8], wanted: usize, offset: u64) -> Result
 /// All of a small file, which is no link.
 pub(super) fn read_small(root: &OwnedFd, path: &str, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(root, path, false)?;
-    let mut bytes = vec![0; limit as usize + 1];
-    let filled = fill(&file, &mut bytes, limit as usize + 1, 0)?;
-    bytes.truncate(filled);
+    let mut bytes = Vec::new();
+    let filled = append(&file, &mut bytes, limit as usize + 1, 0)?;
     if filled as u64 > limit { Err(io::Error::other(format!("it has more than {limit} bytes"))) } else { Ok(bytes) }
 }

@@ -1,12 +1,14 @@
 //! Reading and compressing members, on all cores, with bounded memory. Putting them in order is left to `layer`.
 
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
 
 use super::Error;
-use super::cache::{Bases, Stored};
+use super::cache::{Bases, Stored, front};
 use super::plan::{Member, Plan};
 use super::scan::Tree;
 use crate::bundle::{COMPRESSION_LEVEL, END_OF_ARCHIVE, Kind};
@@ -19,12 +21,17 @@ const IN_FLIGHT: u64 = 16 * 1024 * 1024;
 /// How many buffers are kept for the next member: fewer than may be under way, since each may have grown to 1 MiB.
 const SPARE: usize = 8;
 
-/// A member that is ready to be hashed and written.
-pub(super) struct Packed {
-    pub(super) tar: Vec<u8>,
-    pub(super) gzip: Vec<u8>,
-    /// Which of the bases of its layer it is from, and the digest of its tar bytes that is known from there.
-    pub(super) found: Option<(usize, Digest)>,
+/// A member that is ready.
+pub(super) enum Packed {
+    /// It is that of the layer's likeliest base, which has its bytes. Nobody needs them as long as all members are.
+    Kept,
+    /// It is to be hashed and written.
+    Made {
+        tar: Vec<u8>,
+        gzip: Vec<u8>,
+        /// The digest of its tar bytes, if it is from a base, where that is known.
+        known: Option<Digest>,
+    },
 }
 
 /// A member by its number, or why it cannot be read.
@@ -35,6 +42,15 @@ pub(super) struct Queue<'a> {
     plan: &'a Plan<'a>,
     state: Mutex<State>,
     room: Condvar,
+    /// By number.
+    layers: Vec<Layer>,
+}
+
+struct Layer {
+    /// The number of its first member.
+    first: usize,
+    /// Whether it is being written, so that its members have to bring their bytes.
+    is_written: AtomicBool,
 }
 
 #[derive(Default)]
@@ -46,8 +62,22 @@ struct State {
 }
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(plan: &'a Plan<'a>) -> Self {
-        Self { plan, state: Mutex::default(), room: Condvar::new() }
+    /// All members of `plan`. Of each layer, `layers` says the number of its first member, and whether it has no base that it
+    /// may be.
+    pub(super) fn new(plan: &'a Plan<'a>, layers: impl Iterator<Item = (usize, bool)>) -> Self {
+        let layers = layers.map(|(first, is_new)| Layer { first, is_written: AtomicBool::new(is_new) }).collect();
+        Self { plan, state: Mutex::default(), room: Condvar::new(), layers }
+    }
+
+    /// From now on, members of this layer bring their bytes.
+    pub(super) fn write(&self, layer: usize) {
+        self.layers[layer].is_written.store(true, Ordering::Relaxed);
+    }
+
+    /// The place of a member in its layer, if its bytes are not needed where a base has it there.
+    fn place(&self, at: usize) -> Option<usize> {
+        let layer = &self.layers[self.plan.members[at].layer];
+        (!layer.is_written.load(Ordering::Relaxed)).then_some(at - layer.first)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -55,8 +85,8 @@ impl<'a> Queue<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room and takes the next member, with an empty buffer for its tar bytes.
-    fn take(&self) -> Option<(usize, Vec<u8>)> {
+    /// Waits for room and takes the next member. `tar` becomes an empty buffer for its bytes.
+    fn take(&self, tar: &mut Vec<u8>) -> Option<usize> {
         let full = |state: &mut State| {
             let size = self.plan.members.get(state.next).map_or(0, |member| member.plan.size());
             state.in_flight > 0 && state.in_flight + size > IN_FLIGHT
@@ -65,16 +95,21 @@ impl<'a> Queue<'a> {
         let at = state.next;
         state.in_flight += self.plan.members.get(at)?.plan.size();
         state.next += 1;
-        Some((at, state.spare.pop().unwrap_or_default()))
+        if tar.capacity() == 0 {
+            *tar = state.spare.pop().unwrap_or_default();
+        }
+        tar.clear();
+        Some(at)
     }
 
-    /// Makes room again once a member is written, and says for how many tar bytes.
-    pub(super) fn done(&self, at: usize, mut tar: Vec<u8>) -> u64 {
+    /// Makes room again once nothing is left to do for a member, and says for how many tar bytes.
+    pub(super) fn done(&self, at: usize, packed: Packed) -> u64 {
         let size = self.plan.members[at].plan.size();
         let mut state = self.state();
         state.in_flight -= size;
-        if state.spare.len() < SPARE {
-            tar.clear();
+        if let Packed::Made { tar, .. } = packed
+            && state.spare.len() < SPARE
+        {
             state.spare.push(tar);
         }
         drop(state);
@@ -95,22 +130,31 @@ impl Drop for StopOnDrop<'_> {
 
 /// Makes members until there are no more, or until nobody takes them. There are `bases` for each layer.
 pub(super) fn work(tree: &Tree, queue: &Queue<'_>, bases: &[Bases], sender: &Sender<Sent>) {
-    let mut worker = Worker::new();
-    while let Some((at, mut tar)) = queue.take() {
-        let plan = queue.plan;
-        let bases = &bases[plan.members[at].layer].layers;
-        let packed = fill(tree, plan, at, &mut tar).map(|()| worker.pack(plan, &plan.members[at], bases, tar));
+    let (mut worker, mut tar) = (Worker::new(), Vec::new());
+    while let Some(at) = queue.take(&mut tar) {
+        let (plan, member) = (queue.plan, &queue.plan.members[at]);
+        let packed = fill(tree, plan, at, &mut tar)
+            .map(|()| worker.pack(plan, member, &bases[member.layer].layers, &mut tar, queue.place(at)));
         if sender.send((at, packed)).is_err() {
             return;
         }
     }
 }
 
+/// A member in a cached layer.
+#[derive(Clone, Copy)]
+struct Found {
+    /// The number of the base.
+    base: usize,
+    /// The number of the member.
+    at: usize,
+}
+
 /// What a thread keeps from member to member.
 struct Worker {
     compressor: Compressor,
     decompressor: Decompressor,
-    /// As long as the longest member so far may have become.
+    /// As long as the longest member so far is, or may have become.
     compressed: Vec<u8>,
     inflated: Vec<u8>,
 }
@@ -126,21 +170,36 @@ impl Worker {
         }
     }
 
-    fn pack(&mut self, plan: &Plan<'_>, member: &Member, bases: &[Stored], tar: Vec<u8>) -> Packed {
-        if let Some((base, digest, gzip)) = self.find(bases, plan.first_path(member), member.plan.step(), &tar) {
-            return Packed { tar, gzip, found: Some((base, digest)) };
+    /// Finds or compresses a member. Its bytes stay in `tar` if the first base has it at `place`.
+    fn pack(
+        &mut self,
+        plan: &Plan<'_>,
+        member: &Member,
+        bases: &[Stored],
+        tar: &mut Vec<u8>,
+        place: Option<usize>,
+    ) -> Packed {
+        let found = self.find(bases, plan.first_path(member), member.plan.step(), tar);
+        if let Some(Found { base, at }) = found {
+            // Where one has gone and another has come, a member may have another place there.
+            if base == 0 && place == Some(at) {
+                return Packed::Kept;
+            }
+            let kept = &bases[base].members[at];
+            let gzip = self.compressed[..kept.size as usize].to_vec();
+            return Packed::Made { tar: mem::take(tar), gzip, known: Some(kept.digest) };
         }
         let bound = self.compressor.gzip_compress_bound(tar.len());
-        self.compressed.resize(self.compressed.len().max(bound), 0);
-        let Ok(length) = self.compressor.gzip_compress(&tar, &mut self.compressed) else {
+        let compressed = front(&mut self.compressed, bound);
+        let Ok(length) = self.compressor.gzip_compress(tar, compressed) else {
             unreachable!("the buffer is as long as libdeflate says is enough")
         };
-        Packed { gzip: self.compressed[..length].to_vec(), tar, found: None }
+        Packed::Made { gzip: compressed[..length].to_vec(), tar: mem::take(tar), known: None }
     }
 
-    /// The member of a cached layer that decompresses to just these bytes. Nothing else is taken for one: a cache that
-    /// is damaged costs time and nothing more.
-    fn find(&mut self, bases: &[Stored], path: &str, step: usize, tar: &[u8]) -> Option<(usize, Digest, Vec<u8>)> {
+    /// The member of a cached layer that decompresses to just these bytes; its own are then at the front of `compressed`.
+    /// Nothing else is taken for one: a cache that is damaged costs time and nothing more.
+    fn find(&mut self, bases: &[Stored], path: &str, step: usize, tar: &[u8]) -> Option<Found> {
         let mut tried = Vec::new();
         for (number, base) in bases.iter().enumerate() {
             let Some(at) = base.find(path, step, tar.len() as u64) else { continue };
@@ -149,11 +208,10 @@ impl Worker {
                 continue;
             }
             tried.push(digest);
-            let Ok(gzip) = base.read(at) else { continue };
-            self.inflated.resize(tar.len(), 0);
-            let length = self.decompressor.gzip_decompress(&gzip, &mut self.inflated);
-            if length == Ok(tar.len()) && self.inflated == tar {
-                return Some((number, digest, gzip));
+            let Ok(gzip) = base.read(at, &mut self.compressed) else { continue };
+            let inflated = front(&mut self.inflated, tar.len());
+            if self.decompressor.gzip_decompress(gzip, inflated) == Ok(tar.len()) && inflated == tar {
+                return Some(Found { base: number, at });
             }
         }
         None

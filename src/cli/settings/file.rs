@@ -62,12 +62,16 @@ pub(in crate::cli) struct RegistrySettings {
 }
 
 impl File {
-    /// Reads the file at `place`, which may set the flags of `root`, which has been built, and the commands below it.
-    pub(super) fn read(place: &Place, root: &Command) -> Result<Self, Error> {
+    /// Reads the file at `place`, which may set the flags of all commands.
+    pub(super) fn read(place: &Place) -> Result<Self, Error> {
         let path = &place.path;
         let mut text = String::new();
         match std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)) {
-            Ok(_) => Self::parse(path, &text, root),
+            Ok(_) => {
+                let mut root = crate::cli::command();
+                root.build();
+                Self::parse(path, &text, &root)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound && !place.is_named => Ok(Self::default()),
             Err(error) => {
                 Err(Error::new(Exit::Local, format!("cannot read the settings in {}: {error}", path.display())))

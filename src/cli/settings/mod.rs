@@ -13,8 +13,9 @@ use std::sync::{LazyLock, OnceLock};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser};
 
+use super::Cli;
 use super::connect::RegistryArgs;
 use super::error::Error;
 use super::home::base_directory;
@@ -33,6 +34,8 @@ static CURRENT: OnceLock<File> = OnceLock::new();
 pub(super) struct Arguments {
     pub(super) all: Vec<OsString>,
     added: Vec<Added>,
+    /// What they mean, where that is known already.
+    matches: Option<ArgMatches>,
 }
 
 /// Flags that nobody typed.
@@ -52,16 +55,21 @@ struct Said {
 impl Arguments {
     /// Those that were typed, and nothing else.
     pub(super) fn typed() -> Self {
-        Self { all: env::args_os().collect(), added: Vec::new() }
+        Self { all: env::args_os().collect(), added: Vec::new(), matches: None }
     }
 
     /// Adds what the environment and the file say.
     pub(super) fn complete(self) -> Result<Self, Error> {
-        let lenient = super::command().ignore_errors(true);
-        // Whoever asks for help gets it, whatever a file says.
-        let Ok(matches) = lenient.try_get_matches_from(&self.all) else { return Ok(self) };
         let mut root = super::command();
-        root.build();
+        // To know all commands takes longer than to parse: where nothing is wrong and nothing is added, once is enough.
+        let strict = root.try_get_matches_from_mut(&self.all).ok();
+        let lenient = || super::command().ignore_errors(true).try_get_matches_from(&self.all).ok();
+        let is_strict = strict.is_some();
+        // Whoever asks for help gets it, whatever a file says.
+        let Some(matches) = strict.or_else(lenient) else { return Ok(self) };
+        if !is_strict {
+            root.build();
+        }
         let (path, command, typed) = meant(&root, &matches);
         if path.is_empty() {
             return Ok(self);
@@ -72,7 +80,7 @@ impl Arguments {
             Some(Said { setting: Setting::Text(value), origin: variable })
         };
         let file = match config_file(command, &matches, &of_environment) {
-            Some(place) => File::read(&place, &root)?,
+            Some(place) => File::read(&place)?,
             None => File::default(),
         };
         let of_file = |arg: &Arg| file.setting(&path, arg.get_long()?, is_shared(arg));
@@ -87,12 +95,21 @@ impl Arguments {
                 said.push(arg.get_id().to_string());
             }
         }
+        let matches = Some(matches).filter(|_| is_strict && new.is_empty());
         // What comes after two dashes is no flag.
         let end = all.iter().position(|argument| argument == "--").unwrap_or(all.len());
         all.splice(end..end, new);
         // It is set here alone.
         let _ = CURRENT.set(file);
-        Ok(Self { all, added })
+        Ok(Self { all, added, matches })
+    }
+
+    /// What all of them mean.
+    pub(super) fn parse(&mut self) -> Result<Cli, clap::Error> {
+        match self.matches.take() {
+            Some(mut matches) => Cli::from_arg_matches_mut(&mut matches),
+            None => Cli::try_parse_from(&self.all),
+        }
     }
 
     /// The same error, which says where the flag that it is about comes from if nobody typed it.

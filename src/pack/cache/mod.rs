@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, linkat};
 
-pub(super) use self::stored::{Record, Stored, checksum};
+pub(super) use self::stored::{Record, Stored, checksum, front};
 use super::plan::Plan;
 use super::scan::Tree;
 use super::workers::fill;
@@ -197,6 +197,13 @@ pub(super) struct Bases {
     place: String,
     /// Kept layers that may have some of its members, the likeliest first.
     pub(super) layers: Vec<Stored>,
+}
+
+impl Bases {
+    /// The likeliest, if it may be all of a layer of so many members.
+    pub(super) fn whole(&self, members: usize) -> Option<&Stored> {
+        self.layers.first().filter(|base| base.members.len() == members)
+    }
 }
 
 fn find(kept: &[Kept], tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>, shape: &str, place: &str) -> Vec<Stored> {

@@ -116,16 +116,17 @@ impl Stored {
         (member.first_path == first_path && member.tar_size == tar_size).then_some(first + step)
     }
 
-    /// A member's bytes in the layer, if they are what was written.
-    pub(in crate::pack) fn read(&self, at: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.members[at].size as usize];
-        self.file.read_exact_at(&mut bytes, self.offsets[at])?;
-        if checksum(&bytes) == self.record.checksums[at] { Ok(bytes) } else { Err(io::ErrorKind::InvalidData.into()) }
+    /// A member's bytes in the layer, if they are what was written, at the front of a buffer that becomes as long as need be.
+    pub(in crate::pack) fn read<'b>(&self, at: usize, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
+        let bytes = front(buffer, self.members[at].size as usize);
+        self.file.read_exact_at(bytes, self.offsets[at])?;
+        if checksum(bytes) == self.record.checksums[at] { Ok(bytes) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// A member's tar bytes, and its bytes in the layer.
     pub(in crate::pack) fn inflate(&self, at: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
-        let gzip = self.read(at)?;
+        let mut gzip = Vec::new();
+        self.read(at, &mut gzip)?;
         let mut tar = vec![0; self.members[at].tar_size as usize];
         let length = Decompressor::new().gzip_decompress(&gzip, &mut tar).map_err(io::Error::other)?;
         if length == tar.len() { Ok((tar, gzip)) } else { Err(io::ErrorKind::InvalidData.into()) }
@@ -138,6 +139,15 @@ impl Stored {
         let Record { digest, size, diff_id, index, .. } = self.record;
         Layer { file: Arc::clone(&self.file), size, digest, diff_id, index, reuse: Reuse::default() }
     }
+}
+
+/// The first `length` bytes of a buffer, which has become longer if need be: it is used for one member after the other, and
+/// not filled with zeros for each.
+pub(in crate::pack) fn front(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    &mut buffer[..length]
 }
 
 /// The CRC-32 of a member's bytes in the layer.
