@@ -344,6 +344,21 @@ proptest! {
             scene.pack();
         }
     }
+
+    /// Of files that are a member each, some are there, and some others the next time.
+    #[test]
+    fn whichever_members_come_and_go_the_bundle_is_that_of_packing_without_a_cache(rounds in prop::collection::vec(prop::array::uniform6(0_u32..3), 2..6)) {
+        let scene = Scene::new();
+        for seeds in rounds {
+            for (name, seed) in ["a", "b", "c", "d", "e", "f"].into_iter().zip(seeds) {
+                match seed {
+                    0 => drop(fs::remove_file(scene.tree().join(name))),
+                    _ => scene.write(name, &text(seed, 600_000)),
+                }
+            }
+            scene.pack();
+        }
+    }
 }
 
 #[test]
