@@ -113,7 +113,7 @@ async fn each_error_and_its_hint() {
         "build tree -o HOST/demo",
         "pull HOST/demo:v1.2.4",
         "pull HOST/demo:other",
-        "pull HOST/demo:v1.2.3 -o used",
+        "pull HOST/demo:v1.2.3 -o used -q",
         "pull tree",
         "cat HOST/demo:v1.2.3 a.tx",
         "cat HOST/demo:v1.2.3 sub",
