@@ -105,3 +105,15 @@ async fn what_the_other_repository_will_not_have_is_not_said_to_be_mounted() {
     let did = place.push(flags).stderr;
     assert_eq!((did.matches("\nMounted ").count(), did.matches("\nUploading ").count()), (1, 1), "{did}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_missing_alone_would_change_something() {
+    for place in Place::all().await {
+        place.pushed("REF:v1");
+        let digest = ended(place.push("REF:v2 -a k=v --check --format json"), 1).1["digest"].clone();
+        let by_digest = format!("REF@{} -a k=v", digest.as_str().unwrap());
+        assert_eq!(place.push(&format!("{by_digest} --check")).code, Some(1), "all blobs are there");
+        place.push(&by_digest).ok();
+        assert_eq!(place.push(&format!("{by_digest} --check")).code, Some(0));
+    }
+}
