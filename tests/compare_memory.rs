@@ -66,6 +66,6 @@ async fn images_of_a_hundred_thousand_files_are_compared_in_bounded_memory() {
         manifest: manifest.clone(),
     };
     let (a, b) = (subject(&old, &old_manifest), subject(&new, &new_manifest));
-    let found = bounded("why", async { explain(a, b, &WhyOptions::default()).await.unwrap() }).await;
+    let found = bounded("why", Box::pin(explain(a, b, &WhyOptions::default()))).await.unwrap();
     assert_eq!((found.len(), found[0].count, found[0].reasons.len()), (1, FILES / 100, 10));
 }

@@ -76,6 +76,7 @@ impl Tree {
     }
 
     /// The entries, in order.
+    #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.entries.iter().map(|found| &found.entry)
     }
