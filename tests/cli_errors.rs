@@ -439,6 +439,31 @@ fn an_interrupted_push_cancels_an_upload_again_where_the_connection_ends_under_i
     }
 }
 
+/// Of the sixteen colours, yellow, cyan and white cannot be read on white, and black and blue not on black.
+#[test]
+fn colours_can_be_read_on_any_background() {
+    let desk = Desk::with_tree();
+    desk.write("tree/A.TXT", "the same name, to some file systems");
+    desk.run("build tree -o oci:layout:v1").ok();
+    desk.write("tree/a.txt", "other");
+    for (arguments, expected) in [
+        ("build tree -o oci:layout:v2", "\u{1b}[1;35mwarning:\u{1b}[0m "),
+        ("pull oci:layout:v3 -o out", "\u{1b}[1;31merror:\u{1b}[0m "),
+        ("cat oci:layout:v1 a.tx", "\u{1b}[1mhint:\u{1b}[0m "),
+        ("diff oci:layout:v1 ./tree", "\u{1b}[35m@@ "),
+    ] {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        for (key, coloured) in [("CLICOLOR_FORCE", true), ("NO_COLOR", false)] {
+            let ran = desk.run_with(&words, &[(key, "1")]);
+            let said = ran.stderr + &ran.stdout;
+            assert_eq!((said.contains(expected), said.contains('\u{1b}')), (coloured, coloured), "{said:?}");
+            let codes = said.split("\u{1b}[").skip(1).filter_map(|rest| rest.split_once('m')).map(|(codes, _)| codes);
+            let readable = |code: &str| matches!(code, "0" | "1" | "31" | "32" | "35");
+            assert!(codes.flat_map(|codes| codes.split(';')).all(readable), "{said:?}");
+        }
+    }
+}
+
 /// What waits for a lock cannot be broken off: that of the layout is held here, by somebody who does not let go.
 #[test]
 fn a_second_interruption_ends_the_program_whatever_is_under_way() {

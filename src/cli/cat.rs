@@ -58,8 +58,7 @@ impl Cat {
         let manifest = opened.image(self.image.platform()).await?;
         let bundle = if self.full { None } else { Indexed::open(&*opened.images, &manifest).await? };
         let Some(bundle) = bundle else {
-            let options = UnpackOptions { limits: self.image.limits(), ..UnpackOptions::default() };
-            return read_whole(&opened, &manifest, &path, &options).await;
+            return read_whole(&opened, &manifest, &path, &self.image.unpack_options()).await;
         };
         let files: Vec<Listed> = bundle.entries().map(Listed::from).collect();
         let contents = bundle.contents(&*opened.images, &[find(&files, &path)?]);
@@ -77,10 +76,10 @@ async fn read_whole(
     let read =
         async |path: &Path| spool(&*opened.images, manifest, Some(path), options).await.map_err(content::Error::from);
     let mut spooled = read(path).await?;
-    let mut number = find(spooled.files(), path)?;
+    let files = spooled.list().await?;
+    let number = find(&files, path)?;
     if !spooled.has(number) {
-        spooled = read(&spooled.files()[number].path).await?;
-        number = find(spooled.files(), path)?;
+        spooled = read(&files[number].path).await?;
     }
     write_stream(spooled.contents(number)).await
 }

@@ -59,7 +59,7 @@ impl Destination {
     }
 
     /// The repository, if it is one.
-    fn repository(&self) -> Option<&Repository> {
+    pub(super) fn repository(&self) -> Option<&Repository> {
         match &self.location {
             Location::Registry(reference) => Some(&reference.repository),
             Location::Layout(..) | Location::Archive(..) => None,

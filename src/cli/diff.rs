@@ -4,14 +4,13 @@ use std::io::{self, IsTerminal, Write};
 
 use serde_json::{Value, json};
 
-use super::connect::{Connection, Opened, RegistryArgs};
+use super::connect::{Connection, Opened};
 use super::error::{Error, Exit};
-use super::options::{ImageArgs, SelectionArgs};
+use super::options::SidesArgs;
 use super::output::{Format, Output, write_stdout};
 use super::place::{Place, open_place};
 use super::show_diff::{Look, Shown, to_json};
 use crate::compare::{Depth, Difference, Side, compare};
-use crate::unpack::UnpackOptions;
 
 /// Show what differs between two of: bundles, other images, directories
 ///
@@ -40,17 +39,13 @@ pub(super) struct Diff {
     #[arg(long)]
     name_only: bool,
     #[command(flatten)]
-    selection: SelectionArgs,
-    #[command(flatten)]
-    image: ImageArgs,
-    #[command(flatten)]
-    registry: RegistryArgs,
+    sides: SidesArgs,
 }
 
 impl Diff {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         let places = [Place::parse(&self.old)?, Place::parse(&self.new)?];
-        let connection = Place::connect(&places, &self.registry)?;
+        let connection = Place::connect(&places, &self.sides.registry)?;
         let [old, new] = &places;
         let (old, new) = (self.side(old, &self.old, &connection), self.side(new, &self.new, &connection));
         let (old, new) = futures::try_join!(old, new)?;
@@ -63,12 +58,12 @@ impl Diff {
 
     async fn side(&self, place: &Place, text: &str, connection: &Connection) -> Result<Side, Error> {
         let location = match place {
-            Place::Directory(path) => return Ok(Side::directory(path, &self.selection.selection()).await?),
+            Place::Directory(path) => return Ok(Side::directory(path, &self.sides.selection.selection()).await?),
             Place::Image(location) => location,
         };
-        let image = async |opened: &Opened| opened.image(self.image.platform()).await;
+        let image = async |opened: &Opened| opened.image(self.sides.image.platform()).await;
         let (opened, manifest) = open_place(location, text, connection, image).await?;
-        let options = UnpackOptions { limits: self.image.limits(), ..UnpackOptions::default() };
+        let options = self.sides.image.unpack_options();
         Ok(Side::image(opened.images, &manifest, &options).await?)
     }
 

@@ -14,7 +14,7 @@ use crate::bundle::Indexed;
 use crate::content;
 use crate::manifest::RawManifest;
 use crate::text::printable;
-use crate::unpack::{Limits, Listed, ListedKind, UnpackOptions, list};
+use crate::unpack::{Listed, ListedKind, UnpackOptions, list};
 
 /// List the files of a bundle, or of any image
 ///
@@ -43,7 +43,7 @@ impl List {
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.image.platform()).await?;
-        let files = files(&opened, &manifest, self.image.limits()).await?;
+        let files = files(&opened, &manifest, &self.image.unpack_options()).await?;
         let mut text = String::new();
         for file in &files {
             // Writing to a string does not fail.
@@ -54,13 +54,11 @@ impl List {
 }
 
 /// What is in a bundle or an image, in order.
-async fn files(opened: &Opened, manifest: &RawManifest, limits: Limits) -> Result<Vec<Listed>, Error> {
+async fn files(opened: &Opened, manifest: &RawManifest, options: &UnpackOptions) -> Result<Vec<Listed>, Error> {
     if let Some(bundle) = Indexed::open(&*opened.images, manifest).await? {
         return Ok(bundle.entries().map(Listed::from).collect());
     }
-    Ok(list(&*opened.images, manifest, &UnpackOptions { limits, ..UnpackOptions::default() })
-        .await
-        .map_err(content::Error::from)?)
+    Ok(list(&*opened.images, manifest, options).await.map_err(content::Error::from)?)
 }
 
 /// `-rwxr-xr-x      1234 path`, as `ls -l` has it.

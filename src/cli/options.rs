@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::annotations::AnnotationArgs;
 use super::cache::{self, CacheUse};
+use super::connect::RegistryArgs;
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count, size};
@@ -15,7 +16,7 @@ use crate::manifest::{self, Descriptor, Platform};
 use crate::pack::{self, Bundle, ImageFormat, ImageOptions, PackOptions, Selection, Split, Symlinks, Tree};
 use crate::reference::Tag;
 use crate::text::parse_size;
-use crate::unpack::Limits;
+use crate::unpack::{Limits, UnpackOptions};
 
 /// How much an image may be, unpacked.
 #[derive(Args, Debug)]
@@ -49,9 +50,21 @@ impl ImageArgs {
         self.platform.as_ref()
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        self.limits.limits()
+    /// How it is unpacked, or read as if it were.
+    pub(super) fn unpack_options(&self) -> UnpackOptions {
+        UnpackOptions { limits: self.limits.limits(), ..UnpackOptions::default() }
     }
+}
+
+/// What is compared, and how it is reached.
+#[derive(Args, Debug)]
+pub(super) struct SidesArgs {
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(super) image: ImageArgs,
+    #[command(flatten)]
+    pub(super) registry: RegistryArgs,
 }
 
 /// What of a directory goes into a bundle.

@@ -53,7 +53,7 @@ impl Output {
     /// Tells the user what may be wrong, also when nothing else is told.
     #[expect(clippy::unused_self, reason = "it is said where the rest is said")]
     pub(super) fn warn(&self, message: impl std::fmt::Display) {
-        let _ = writeln!(anstream::stderr(), "\u{1b}[1;33mwarning:\u{1b}[0m {}", printable(&message.to_string()));
+        let _ = writeln!(anstream::stderr(), "\u{1b}[1;35mwarning:\u{1b}[0m {}", printable(&message.to_string()));
     }
 
     /// Writes a list: one entry a line, as they come, or `json` of all of them.
@@ -90,7 +90,7 @@ pub(super) fn show_error(error: &Error) {
     let mut stderr = anstream::stderr();
     let _ = writeln!(stderr, "\u{1b}[1;31merror:\u{1b}[0m {}", printable(&error.message));
     if let Some(hint) = &error.hint {
-        let _ = writeln!(stderr, "\u{1b}[1;36mhint:\u{1b}[0m {}", printable(hint));
+        let _ = writeln!(stderr, "\u{1b}[1mhint:\u{1b}[0m {}", printable(hint));
     }
 }
 

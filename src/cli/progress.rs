@@ -14,11 +14,16 @@ use crate::content::{Observer, Outcome};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, media_type};
 
-const BAR: &str = "{msg} [{bar:10}] {done} of {total}{rate}{left}";
-/// For terminals on which [`BAR`] would not fit in one line.
-const NARROW_BAR: &str = "{wide_msg} {percent:>3}%{left}";
-/// What [`BAR`] may need, in columns.
-const BAR_WIDTH: u16 = 80;
+/// What stands behind a label, and how many columns that takes at most: the first that fits is shown.
+const BARS: [(&str, usize); 5] = [
+    ("{msg} [{bar:10}] {done} of {total}{rate}{left}", 54),
+    ("{msg} [{bar:6}] {done} of {total}{rate}{left}", 50),
+    ("{msg} {percent:>3}%{rate}{left}", 29),
+    ("{msg} {percent:>3}%{left}", 19),
+    ("{msg} {percent:>3}%", 5),
+];
+/// For terminals on which not even the label has room.
+const NARROWEST_BAR: &str = "{wide_msg} {percent:>3}%";
 
 /// How long it takes until what is left can be told.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -85,12 +90,18 @@ fn bars(output: &Output) -> MultiProgress {
 }
 
 fn bar(bars: &MultiProgress, total: u64, message: String) -> ProgressBar {
-    let narrow = tcgetwinsize(std::io::stderr()).is_ok_and(|size| size.ws_col < BAR_WIDTH);
-    let template = if narrow { NARROW_BAR } else { BAR };
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let width = tcgetwinsize(std::io::stderr()).map_or(usize::MAX, |size| size.ws_col.into());
+    let style =
+        ProgressStyle::with_template(template(width, &message)).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = bars.add(ProgressBar::new(total).with_style(in_our_words(style)).with_message(message));
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
+}
+
+/// What is shown beside a label on a terminal of so many columns.
+fn template(width: usize, label: &str) -> &'static str {
+    let room = width.saturating_sub(label.chars().count());
+    BARS.into_iter().find(|(_, columns)| *columns <= room).map_or(NARROWEST_BAR, |(template, _)| template)
 }
 
 /// Sizes and durations as they are everywhere else. How fast it is and what is left are shown once they are known.
@@ -126,4 +137,51 @@ pub(super) fn name(descriptor: &Descriptor) -> String {
         _ => "blob",
     };
     format!("{} {kind}", descriptor.digest.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a template looks when everything in it is as long as it gets.
+    fn longest(template: &str, label: &str) -> String {
+        let rate = format!(", {}/s", size(999_000));
+        let left = format!(", {} left", duration::shown(Duration::from_secs(3599)));
+        let (six, ten) = ("=".repeat(6), "=".repeat(10));
+        let of = [
+            ("{msg}", label),
+            ("{bar:6}", &six),
+            ("{bar:10}", &ten),
+            ("{done}", &size(999_000)),
+            ("{total}", &size(999_000)),
+            ("{percent:>3}", "100"),
+            ("{rate}", &rate),
+            ("{left}", &left),
+        ];
+        of.into_iter().fold(template.to_owned(), |line, (part, shown)| line.replace(part, shown))
+    }
+
+    #[test]
+    fn a_bar_has_room_beside_its_whole_label() {
+        let label = "Downloading d213f9ccc4e4 layer";
+        for (width, parts) in [
+            (200, &["[", "of", "/s", "left"][..]),
+            (80, &["[", "of", "/s", "left"]),
+            (60, &["%", "/s", "left"]),
+            (50, &["%", "left"]),
+            (40, &["%"]),
+        ] {
+            let line = longest(template(width, label), label);
+            assert!(line.starts_with(label) && line.chars().count() <= width, "{width}: {line}");
+            assert!(parts.iter().all(|part| line.contains(part)) && !line.contains('{'), "{width}: {line}");
+        }
+        assert_eq!(template(20, label), NARROWEST_BAR);
+    }
+
+    #[test]
+    fn a_bar_says_how_many_columns_it_takes() {
+        for (template, columns) in BARS {
+            assert_eq!(longest(template, "").chars().count(), columns, "{template}");
+        }
+    }
 }

@@ -36,6 +36,14 @@ pub(super) struct Published {
     pub(super) failure: Option<Error>,
 }
 
+/// Another repository of the same registry, which blobs may be mounted from.
+#[derive(Clone, Copy)]
+struct Sibling<'a> {
+    repository: &'a Repository,
+    /// Whether all of them would be sent there before.
+    is_sent: bool,
+}
+
 impl Publishing<'_> {
     /// Publishes the bundle at each destination, one after the other, or says what that would come to.
     ///
@@ -57,6 +65,11 @@ impl Publishing<'_> {
             let result = match fates.get(number) {
                 None => self.push(destination, sibling, output, &mut published).await,
                 Some(fates) if self.contract.check => {
+                    let mut before = destinations.iter().zip(&done);
+                    let sibling = sibling.map(|repository| Sibling {
+                        repository,
+                        is_sent: before.any(|(at, done)| at.repository() == Some(repository) && !done.blobs.is_empty()),
+                    });
                     self.check(destination, fates, sibling, output, &mut published).await
                 }
                 Some(fates) => self.publish(destination, fates, sibling, output, &mut published).await,
@@ -173,7 +186,7 @@ impl Publishing<'_> {
         &self,
         destination: &Destination,
         fates: &[Fate],
-        sibling: Option<&Repository>,
+        sibling: Option<Sibling<'_>>,
         output: &Output,
         published: &mut Published,
     ) -> Result<(), Error> {
@@ -212,14 +225,22 @@ impl Publishing<'_> {
     async fn missing(
         &self,
         target: Option<&dyn Target>,
-        sibling: Option<&Repository>,
+        sibling: Option<Sibling<'_>>,
     ) -> Result<Vec<(Descriptor, Outcome)>, Error> {
+        let mounted_from = match sibling {
+            Some(Sibling { repository, .. }) => Some(self.delivery.connection.repository(repository)?),
+            None => None,
+        };
+        let mounted_from = mounted_from.as_ref().map(|repository| repository as &dyn Target);
+        let is_sent = sibling.is_some_and(|sibling| sibling.is_sent);
         let blobs: Vec<_> = self.delivery.manifest.manifest().successors().cloned().collect();
         let look = |blob: Descriptor| async move {
-            let outcome = match exists(target, &blob).await? {
-                true => Outcome::Exists,
-                false if sibling.is_some() => Outcome::Mounted,
-                false => Outcome::Uploaded,
+            let outcome = if exists(target, &blob).await? {
+                Outcome::Exists
+            } else if is_sent || exists(mounted_from, &blob).await? {
+                Outcome::Mounted
+            } else {
+                Outcome::Uploaded
             };
             Ok((blob, outcome))
         };

@@ -80,9 +80,9 @@ impl Pull {
         output.say(format!("Pulling {location} with digest {}", manifest.digest()));
         let verb = if matches!(location, Location::Registry(_)) { "Downloading" } else { "Reading" };
         let options = UnpackOptions {
-            limits: self.image.limits(),
             observer: Arc::new(Progress::new(output, verb)),
             states: states(output),
+            ..self.image.unpack_options()
         };
         let how = UpdateOptions { force: self.force, verify: self.verify };
         let pulled = |unpacked| Updated { unpacked, outcome: Outcome::Pulled, discarded: Vec::new() };

@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 const RED: &str = "\u{1b}[31m";
 const GREEN: &str = "\u{1b}[32m";
-const CYAN: &str = "\u{1b}[36m";
+// Not cyan, nor yellow or blue: what can be read on white and on black is red, green and magenta.
+const MAGENTA: &str = "\u{1b}[35m";
 const BOLD: &str = "\u{1b}[1m";
 const RESET: &str = "\u{1b}[0m";
 
@@ -101,7 +102,7 @@ impl Look {
         text += &(self.colour(BOLD, &format!("--- {from}")) + "\n" + &self.colour(BOLD, &format!("+++ {to}")) + "\n");
         let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old.as_str(), new.as_str());
         for hunk in diff.unified_diff().iter_hunks() {
-            text += &(self.colour(CYAN, &hunk.header().to_string()) + "\n");
+            text += &(self.colour(MAGENTA, &hunk.header().to_string()) + "\n");
             for change in hunk.iter_changes() {
                 let (sign, colour) = match change.tag() {
                     ChangeTag::Delete => ('-', RED),

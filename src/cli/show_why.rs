@@ -3,8 +3,14 @@
 use serde_json::{Value, json};
 
 use super::output::{printable, size};
+use crate::bundle::annotation::TITLE;
 use crate::compare::{Group, Level, Reason, What};
 use crate::digest::Digest;
+
+/// When a program of Go's was made that does not know it.
+const NO_DATE_OF_GO: &str = "0001-01-01T00:00:00Z";
+/// The annotation of a manifest that says when it was made.
+const CREATED: &str = "org.opencontainers.image.created";
 
 /// What two things are compared.
 pub(super) struct Scene {
@@ -293,11 +299,19 @@ fn hint(group: &Group, reason: &Reason, scene: &Scene) -> Option<String> {
         What::Mode => return modes(there?, here?),
         What::Created => return Some(date(there, here, scene)),
         What::Contents => "bndlr diff shows what differs in the files",
+        What::Annotation if name == CREATED && !has_directory => {
+            "oras push --annotation org.opencontainers.image.created=DATE makes it the same"
+        }
+        What::LayerAnnotation if name.starts_with(TITLE) => "oras names it as its path was typed: push . from within",
+        What::Format if !has_directory => "skopeo copy --format oci or v2s2 turns one into the other",
         What::Layers | What::Division if !has_directory => "push both with the same --split",
         What::ImageIndex if name.is_empty() => "--platform picks the image; its digest names it alone",
         What::Time => "tar --mtime=@0 makes it the same at any time; bndlr does",
         What::Owner | What::OwnerName => {
             "tar --owner=0 --group=0 --numeric-owner makes it the same for anybody; bndlr does"
+        }
+        What::Spelling if [there, here].iter().flatten().any(|path| path.starts_with("./")) => {
+            "tar writes ./ in front of all that it finds in ., and not of what it is given by name"
         }
         What::Order => "tar --sort=name makes it the same everywhere; bndlr does",
         What::HeaderFormat | What::LongName => "tar --format=ustar or --format=pax picks one",
@@ -356,7 +370,11 @@ fn date(there: Option<&str>, here: Option<&str>, scene: &Scene) -> String {
         (Some(_), _, Some(seconds @ 0..)) if has_directory => {
             format!("pushed with SOURCE_DATE_EPOCH: push with SOURCE_DATE_EPOCH={seconds} for the same")
         }
-        _ => "bndlr writes a date with SOURCE_DATE_EPOCH alone: unset it, or set it to the same for both".to_owned(),
+        _ if [there, here].contains(&Some(NO_DATE_OF_GO)) => {
+            "that is how programs in Go, as crane and imgpkg, write that there is no date".to_owned()
+        }
+        _ => "SOURCE_DATE_EPOCH, or a flag as buildah's --timestamp, makes it the same; without it, bndlr writes none"
+            .to_owned(),
     }
 }
 

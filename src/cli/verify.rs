@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::connect::{RegistryArgs, open};
+use super::connect::open;
 use super::error::Error;
 use super::list;
 use super::location::Location;
-use super::options::{ImageArgs, SelectionArgs};
+use super::options::SidesArgs;
 use super::output::{Format, Output, count, printable, write_stdout};
 use crate::compare::{Depth, Difference, Drift, Side, compare};
 use crate::pack::Selection;
-use crate::unpack::{Include, UnpackOptions};
+use crate::unpack::Include;
 
 /// Check that a directory is what a bundle, or any other image, says
 ///
@@ -40,11 +40,7 @@ pub(super) struct Verify {
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
     #[command(flatten)]
-    selection: SelectionArgs,
-    #[command(flatten)]
-    image: ImageArgs,
-    #[command(flatten)]
-    registry: RegistryArgs,
+    sides: SidesArgs,
 }
 
 /// Something that has drifted.
@@ -58,10 +54,10 @@ impl Verify {
         let directory = self.directory()?;
         let location = Location::parse(&self.reference)?;
         let ignore = Include::new(self.ignore.iter().map(String::as_str)).map_err(Error::usage)?;
-        let connection = self.registry.connect(std::slice::from_ref(&location))?;
+        let connection = self.sides.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
-        let manifest = opened.image(self.image.platform()).await?;
-        let options = UnpackOptions { limits: self.image.limits(), ..UnpackOptions::default() };
+        let manifest = opened.image(self.sides.image.platform()).await?;
+        let options = self.sides.image.unpack_options();
         let selection = self.selection();
         let image = async { Ok(Side::image(opened.images, &manifest, &options).await?) };
         let found = async { Ok::<_, Error>(Side::unpacked(&directory, &selection).await?) };
@@ -82,7 +78,7 @@ impl Verify {
         if !changes.is_empty() {
             return Err(Error::differs());
         }
-        let files = count(found.files().len(), "path");
+        let files = count(found.count(), "path");
         output.say(format!("{} is what {location} says ({files})", directory.display()));
         Ok(())
     }
@@ -102,7 +98,7 @@ impl Verify {
 
     /// What of the directory is looked at: nothing that is to be passed over.
     fn selection(&self) -> Selection {
-        let mut selection = self.selection.selection();
+        let mut selection = self.sides.selection.selection();
         selection.exclude.extend(self.ignore.iter().cloned());
         selection
     }

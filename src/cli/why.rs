@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::connect::{Connection, Opened, RegistryArgs};
+use super::connect::{Connection, Opened};
 use super::error::{Error, Exit};
-use super::options::{ImageArgs, SelectionArgs, source_date_epoch};
+use super::options::{SidesArgs, source_date_epoch};
 use super::output::{Output, printable};
 use super::place::{Place, open_place};
 use super::show_why::{Scene, lines, to_json};
 use crate::compare::{Subject, WhyOptions, explain};
 use crate::digest::Digest;
 use crate::pack::{self, ImageOptions, PackOptions, Selection};
-use crate::unpack::UnpackOptions;
 
 /// Explain why two digests differ
 ///
@@ -40,11 +39,7 @@ pub(super) struct Why {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    selection: SelectionArgs,
-    #[command(flatten)]
-    image: ImageArgs,
-    #[command(flatten)]
-    registry: RegistryArgs,
+    sides: SidesArgs,
 }
 
 /// How many reasons of one kind are shown, unless all are.
@@ -53,7 +48,7 @@ const SHOWN: usize = 5;
 impl Why {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
         let places = [Place::parse(&self.a)?, Place::parse(&self.b)?];
-        let connection = Place::connect(&places, &self.registry)?;
+        let connection = Place::connect(&places, &self.sides.registry)?;
         let [a, b] = &places;
         let (a, b) = futures::try_join!(
             self.subject(a, &self.a, &connection, output),
@@ -65,7 +60,7 @@ impl Why {
             is_directory: places.map(|place| matches!(place, Place::Directory(_))),
             is_dated: source_date_epoch()?.is_some(),
         };
-        let unpack = UnpackOptions { limits: self.image.limits(), ..UnpackOptions::default() };
+        let unpack = self.sides.image.unpack_options();
         let options = WhyOptions { unpack, kept: if self.all { usize::MAX } else { SHOWN } };
         let groups = explain(a, b, &options).await?;
         let is_same = groups.is_empty();
@@ -88,10 +83,10 @@ impl Why {
         output: &Output,
     ) -> Result<Subject, Error> {
         let location = match place {
-            Place::Directory(path) => return packed(path.clone(), self.selection.selection(), output).await,
+            Place::Directory(path) => return packed(path.clone(), self.sides.selection.selection(), output).await,
             Place::Image(location) => location,
         };
-        let platform = self.image.platform();
+        let platform = self.sides.image.platform();
         let read = async |opened: &Opened| {
             let root = opened.manifest().await?;
             Ok((opened.image_of(root.clone(), platform).await?, root))

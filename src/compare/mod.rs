@@ -21,6 +21,7 @@ pub use side::Side;
 pub use why::{Group, Level, Reason, Subject, What, WhyOptions, explain};
 
 use self::contents::{Collected, collect, first_difference};
+use self::side::Walk;
 use crate::bundle::Piece;
 use crate::content;
 use crate::digest::Digest;
@@ -62,8 +63,8 @@ struct Pair {
     new: Option<usize>,
     /// Whether the contents of both are the same, if that is known without reading them.
     is_same: Option<bool>,
-    /// Whether they have to be read.
-    reads: bool,
+    /// Which files have to be read, on the old side and on the new one.
+    reads: [bool; 2],
 }
 
 /// Shows `visit` each difference, in order of paths, and returns whether there is any.
@@ -76,27 +77,27 @@ pub async fn compare<E: From<Error>>(
     depth: Depth,
     mut visit: impl FnMut(Difference) -> Result<(), E>,
 ) -> Result<bool, E> {
-    let pairs = pairs(old, new, depth);
-    let wanted = |side: fn(&Pair) -> Option<usize>, of: &Side| -> Vec<usize> {
-        let numbers = pairs.iter().filter(|pair| pair.reads).filter_map(side);
-        numbers.filter(|&number| is_file(&of.files()[number])).collect()
+    let pairs = pairs(old, new, depth).await.map_err(Error::from)?;
+    let wanted = |side: usize, number: fn(&Pair) -> Option<usize>| -> Vec<usize> {
+        pairs.iter().filter(|pair| pair.reads[side]).filter_map(number).collect()
     };
-    let (wanted_old, wanted_new) = (wanted(|pair| pair.old, old), wanted(|pair| pair.new, new));
+    let (wanted_old, wanted_new) = (wanted(0, |pair| pair.old), wanted(1, |pair| pair.new));
     let (mut from_old, mut from_new) = (old.contents(&wanted_old), new.contents(&wanted_new));
+    let (mut in_old, mut in_new) = (Walk::new(old), Walk::new(new));
     let mut found = false;
     for pair in &pairs {
-        let (a, b) = (pair.old.map(|at| &old.files()[at]), pair.new.map(|at| &new.files()[at]));
-        let contents = if pair.reads {
+        let (a, b) =
+            (in_old.find(pair.old).await.map_err(Error::from)?, in_new.find(pair.new).await.map_err(Error::from)?);
+        let contents = if pair.reads.contains(&true) {
             contents((a, b), depth, &mut from_old, &mut from_new).await.map_err(Error::from)?
         } else if pair.is_same == Some(false) {
             Contents::Unread
         } else {
             Contents::Same
         };
-        let (a, b) = (a.cloned(), b.cloned());
-        if contents != Contents::Same || !is_alike(a.as_ref(), b.as_ref()) {
+        if contents != Contents::Same || !is_alike(a, b) {
             found = true;
-            visit(Difference { old: a, new: b, contents })?;
+            visit(Difference { old: a.cloned(), new: b.cloned(), contents })?;
         }
     }
     Ok(found)
@@ -127,10 +128,6 @@ async fn read(
     }
 }
 
-fn is_file(file: &Listed) -> bool {
-    matches!(file.kind, ListedKind::File { .. })
-}
-
 /// Whether type, mode, and where a link points are the same.
 fn is_alike(old: Option<&Listed>, new: Option<&Listed>) -> bool {
     match (old, new) {
@@ -140,32 +137,45 @@ fn is_alike(old: Option<&Listed>, new: Option<&Listed>) -> bool {
 }
 
 /// All paths of both sides at which something may differ.
-fn pairs(old: &Side, new: &Side, depth: Depth) -> Vec<Pair> {
-    let (a, b) = (old.files(), new.files());
+async fn pairs(old: &Side, new: &Side, depth: Depth) -> Result<Vec<Pair>, content::Error> {
+    let (mut in_old, mut in_new) = (Walk::new(old), Walk::new(new));
     let (mut at, mut pairs) = ((0, 0), Vec::new());
     loop {
-        let order = match (a.get(at.0), b.get(at.1)) {
-            (None, None) => return pairs,
+        let left = (at.0 < old.count()).then_some(at.0);
+        let right = (at.1 < new.count()).then_some(at.1);
+        let (a, b) = (in_old.find(left).await?, in_new.find(right).await?);
+        let order = match (a, b) {
+            (None, None) => return Ok(pairs),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (Some(a), Some(b)) => a.path.cmp(&b.path),
         };
-        let (in_old, in_new) = (order.is_le().then_some(at.0), order.is_ge().then_some(at.1));
+        let old = Part { side: old, file: a.filter(|_| order.is_le()), number: at.0 };
+        let new = Part { side: new, file: b.filter(|_| order.is_ge()), number: at.1 };
         at = (at.0 + usize::from(order.is_le()), at.1 + usize::from(order.is_ge()));
-        let pair = pair(old, new, (in_old, in_new), depth);
-        let is_surely_same = pair.is_same == Some(true) && is_alike(in_old.map(|at| &a[at]), in_new.map(|at| &b[at]));
-        if !is_surely_same {
+        let pair = pair(&old, &new, depth);
+        if pair.is_same != Some(true) || !is_alike(old.file, new.file) {
             pairs.push(pair);
         }
     }
 }
 
+/// What a side has at a path.
+struct Part<'a> {
+    side: &'a Side,
+    file: Option<&'a Listed>,
+    /// Its number there, if there is any.
+    number: usize,
+}
+
 /// Decides what has to be read of what is at one path.
-fn pair(old: &Side, new: &Side, at: (Option<usize>, Option<usize>), depth: Depth) -> Pair {
-    let sizes = [at.0.map(|at| &old.files()[at]), at.1.map(|at| &new.files()[at])].map(|file| file?.size());
-    let is_same = match (sizes, at) {
-        ([None, None], _) => Some(true),
-        ([Some(a), Some(b)], (Some(in_old), Some(in_new))) if a == b => same_contents(old, in_old, new, in_new),
+fn pair(old: &Part<'_>, new: &Part<'_>, depth: Depth) -> Pair {
+    let sizes = [old, new].map(|part| part.file?.size());
+    let is_same = match (sizes, old.file, new.file) {
+        ([None, None], ..) => Some(true),
+        ([Some(a), Some(b)], Some(in_old), Some(in_new)) if a == b => {
+            same_contents(old, new, in_old.mode == in_new.mode)
+        }
         _ => Some(false),
     };
     let can_be_shown = sizes.into_iter().flatten().all(|size| size <= MAX_TEXT);
@@ -175,17 +185,17 @@ fn pair(old: &Side, new: &Side, at: (Option<usize>, Option<usize>), depth: Depth
         Depth::First => sizes.iter().all(Option::is_some),
     };
     let reads = is_same.is_none() || (is_same == Some(false) && is_wanted && can_be_shown);
-    Pair { old: at.0, new: at.1, is_same, reads }
+    let number = |part: &Part<'_>| part.file.map(|_| part.number);
+    Pair { old: number(old), new: number(new), is_same, reads: sizes.map(|size| reads && size.is_some()) }
 }
 
 /// Whether two files of the same size have the same contents, as far as the members that they are in say.
-fn same_contents(old: &Side, in_old: usize, new: &Side, in_new: usize) -> Option<bool> {
-    let (a, b): (Vec<Digest>, Vec<Digest>) = (old.members_of(in_old)?, new.members_of(in_new)?);
+fn same_contents(old: &Part<'_>, new: &Part<'_>, has_same_mode: bool) -> Option<bool> {
+    let (a, b): (Vec<Digest>, Vec<Digest>) = (old.side.members_of(old.number)?, new.side.members_of(new.number)?);
     if a == b {
         return Some(true);
     }
     let is_large = a.len() > 1 && a.len() == b.len();
-    let has_same_mode = old.files()[in_old].mode == new.files()[in_new].mode;
     // A large file stands alone, and what comes before its contents is the same if its mode is.
     let is_surely_other = is_large && (has_same_mode || a[1..] != b[1..]);
     is_surely_other.then_some(false)

@@ -1,10 +1,12 @@
 //! What is compared: a bundle that is read by its index, another image that has been read whole, a directory.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::Mutex;
 
 use super::Error;
 use crate::bundle::{Indexed, Piece};
@@ -17,12 +19,15 @@ use crate::unpack::{Listed, Spooled, UnpackOptions, spool};
 /// How much of a file of a directory is read at once, in bytes.
 const STEP: u64 = 1024 * 1024;
 
+/// How many entries are looked up together.
+const BATCH: usize = 256;
+
 /// One of two sides.
-pub struct Side {
-    /// What is there, unless what was spooled says it.
-    files: Vec<Listed>,
-    kind: Kind,
-}
+pub struct Side(Kind);
+
+/// Held while an image or a directory is read whole. What is known of its entries then is most of what there is in memory:
+/// two at once would be twice as much.
+static READING: Mutex<()> = Mutex::const_new(());
 
 /// What finds out what is in a directory.
 type Find = fn(&Path, &Selection) -> Result<Tree, pack::Error>;
@@ -44,8 +49,7 @@ impl Side {
         options: &UnpackOptions,
     ) -> Result<Self, Error> {
         if let Some(bundle) = Indexed::open(&*source, manifest).await? {
-            let files = bundle.entries().map(Listed::from).collect();
-            return Ok(Self { files, kind: Kind::Bundle { source, bundle } });
+            return Ok(Self(Kind::Bundle { source, bundle }));
         }
         Self::whole(&*source, manifest, options).await
     }
@@ -56,8 +60,8 @@ impl Side {
     /// # Errors
     /// When it cannot be read, or is not what it should be.
     pub async fn whole(source: &dyn Open, manifest: &RawManifest, options: &UnpackOptions) -> Result<Self, Error> {
-        let spooled = spool(source, manifest, None, options).await?;
-        Ok(Self { files: Vec::new(), kind: Kind::Image(spooled) })
+        let _reading = READING.lock().await;
+        Ok(Self(Kind::Image(spool(source, manifest, None, options).await?)))
     }
 
     /// A directory, or a single file: what of it would go into a bundle. All of it is read and hashed.
@@ -78,27 +82,37 @@ impl Side {
 
     async fn tree(path: &Path, selection: &Selection, find: Find) -> Result<Self, Error> {
         let (path, selection) = (path.to_owned(), selection.clone());
+        let _reading = READING.lock().await;
         blocking(move || {
             let tree = find(&path, &selection)?;
             let members = tree.member_digests(PackOptions::default().threads)?;
-            let files = tree.entries().map(Listed::from).collect();
-            Ok(Self { files, kind: Kind::Directory { tree: Arc::new(tree), members } })
+            Ok(Self(Kind::Directory { tree: Arc::new(tree), members }))
         })
         .await
     }
 
-    /// What is there, in order.
+    /// How many paths there are.
     #[must_use]
-    pub fn files(&self) -> &[Listed] {
-        match &self.kind {
-            Kind::Image(spooled) => spooled.files(),
-            Kind::Bundle { .. } | Kind::Directory { .. } => &self.files,
+    pub fn count(&self) -> usize {
+        match &self.0 {
+            Kind::Bundle { bundle, .. } => bundle.entries().len(),
+            Kind::Image(spooled) => spooled.count(),
+            Kind::Directory { tree, .. } => tree.entries().len(),
+        }
+    }
+
+    /// What is there, in order: of that, what has these numbers.
+    async fn listed(&self, numbers: Range<usize>) -> Result<Vec<Listed>, content::Error> {
+        match &self.0 {
+            Kind::Bundle { bundle, .. } => Ok(numbers.map(|number| Listed::from(bundle.entry(number))).collect()),
+            Kind::Image(spooled) => spooled.listed(numbers).await,
+            Kind::Directory { tree, .. } => Ok(numbers.map(|number| Listed::from(tree.entry(number))).collect()),
         }
     }
 
     /// The digests of the members that the file with this number is in, or would be; nothing, if it never was in any.
     pub(super) fn members_of(&self, number: usize) -> Option<Vec<Digest>> {
-        match &self.kind {
+        match &self.0 {
             Kind::Bundle { bundle, .. } => Some(bundle.members_of(number).collect()),
             Kind::Directory { members, .. } => Some(members.of(number).to_vec()),
             Kind::Image(_) => None,
@@ -107,7 +121,7 @@ impl Side {
 
     /// The contents of the files with these numbers, one after the other, in pieces of at least one byte.
     pub(super) fn contents<'a>(&'a self, wanted: &[usize]) -> BoxStream<'a, Result<Piece, content::Error>> {
-        match &self.kind {
+        match &self.0 {
             Kind::Bundle { source, bundle } => {
                 let pieces = bundle.contents(&**source, wanted);
                 pieces.try_filter(|piece| std::future::ready(!piece.bytes.is_empty())).boxed()
@@ -119,12 +133,40 @@ impl Side {
             }
             Kind::Directory { tree, .. } => {
                 let steps = wanted.iter().flat_map(|&entry| {
-                    let size = self.files[entry].size().unwrap_or_default();
+                    let size = tree.entry(entry).size();
                     (0..size).step_by(STEP as usize).map(move |offset| (entry, offset, STEP.min(size - offset)))
                 });
                 stream::iter(steps.collect::<Vec<_>>()).then(|step| read(Arc::clone(tree), step)).boxed()
             }
         }
+    }
+}
+
+/// Who goes through what is there on a side, in order.
+pub(super) struct Walk<'a> {
+    side: &'a Side,
+    /// Some of it, from this number on.
+    at_hand: (usize, Vec<Listed>),
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(side: &'a Side) -> Self {
+        Self { side, at_hand: (0, Vec::new()) }
+    }
+
+    /// What has this number, if one is given.
+    ///
+    /// # Errors
+    /// When a temporary file cannot be read.
+    pub(super) async fn find(&mut self, number: Option<usize>) -> Result<Option<&Listed>, content::Error> {
+        let Some(number) = number else { return Ok(None) };
+        let (first, listed) = &self.at_hand;
+        if !(*first..first + listed.len()).contains(&number) {
+            let end = (number + BATCH).min(self.side.count());
+            self.at_hand = (number, self.side.listed(number..end).await?);
+        }
+        let (first, listed) = &self.at_hand;
+        Ok(listed.get(number - first))
     }
 }
 

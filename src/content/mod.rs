@@ -4,6 +4,7 @@
 //! registry, and the in-memory [`Memory`] ([`Target`]). What a manifest means is `manifest`'s; what a layer has in it
 //! is left to `bundle` and `unpack`.
 
+mod apart;
 mod copy;
 mod each;
 mod error;
@@ -15,6 +16,7 @@ mod reader;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub(crate) use apart::apart;
 pub use copy::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Observer, Outcome, copy};
 pub use error::{Error, ErrorKind};
 pub(crate) use file::{is_in_memory, read_at_hand};

@@ -76,8 +76,15 @@ impl Tree {
     }
 
     /// The entries, in order.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    #[must_use]
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.entries.iter().map(|found| &found.entry)
+    }
+
+    /// The entry with this number.
+    #[must_use]
+    pub fn entry(&self, number: usize) -> &Entry {
+        &self.entries[number].entry
     }
 
     /// What does not go in, in order of paths.

@@ -203,7 +203,7 @@ fn unpacked(
 ) -> Unpacked {
     let (mut files, mut bytes) = (0, 0);
     for (place, node) in nodes {
-        if let NodeKind::File { size } = node.kind
+        if let NodeKind::File { size, .. } = node.kind
             && is_there(place)
         {
             files += 1;
@@ -225,7 +225,7 @@ pub async fn list(source: &dyn Open, manifest: &RawManifest, options: &UnpackOpt
 fn listed(place: &Place, node: Node) -> Listed {
     let kind = match node.kind {
         NodeKind::Directory => ListedKind::Directory,
-        NodeKind::File { size } => ListedKind::File { size },
+        NodeKind::File { size, .. } => ListedKind::File { size },
         NodeKind::Symlink { target } => ListedKind::Symlink { target: place::path_of(&target) },
     };
     Listed { path: place.to_path(), mode: node.mode, kind }

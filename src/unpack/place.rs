@@ -28,6 +28,8 @@ impl Place {
 
     /// Goes down to `name`, which [`names`] has found fit.
     pub(super) fn push(&mut self, name: &[u8]) {
+        // Many places are kept, and few grow further.
+        self.0.reserve_exact(name.len() + 1);
         if !self.0.is_empty() {
             self.0.push(0);
         }

@@ -1,11 +1,13 @@
 //! Reading an image whole to keep the contents of its files: in one temporary file without a name, whatever their modes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::env::temp_dir;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,45 +15,117 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::error::{Error, Fault};
 use super::item::{Contents, Sink};
-use super::part::pick;
-use super::picking::Picked;
 use super::place::{Place, names};
+use super::view::{Node, NodeKind};
 use super::writer::write;
-use super::{Listed, ListedKind, UnpackOptions, listed, run};
-use crate::content::{self, Open, read_file};
+use super::{Listed, ListedKind, UnpackOptions, listed, read, run};
+use crate::content::{self, Open, apart, read_file, read_file_range};
 use crate::manifest::RawManifest;
 
-/// What is in an image, and the contents of its files, or of one.
+/// What is in an image, and the contents of its files, or of one. Most of it is in the file: of each entry, memory holds the
+/// same few bytes, however long its path is.
 #[derive(Debug)]
 pub struct Spooled {
-    files: Vec<Listed>,
-    /// Where the contents of each begin.
-    offsets: Vec<Option<u64>>,
+    rows: Vec<Row>,
+    /// The contents, and then the names of all entries, one after the other.
     file: Arc<File>,
 }
 
+/// An entry. Its path and then the target, if it is a link, stand where the names of the one before end.
+#[derive(Debug)]
+struct Row {
+    mode: u32,
+    kind: RowKind,
+    /// Where its names end in the file.
+    end: u64,
+}
+
+#[derive(Debug)]
+enum RowKind {
+    Directory,
+    File {
+        size: u64,
+        /// Where the contents begin in the file, if they have been kept.
+        start: Option<u64>,
+    },
+    Symlink {
+        /// How many bytes the target has.
+        target: usize,
+    },
+}
+
 impl Spooled {
-    /// What is in the image, in order.
+    /// How many entries there are.
     #[must_use]
-    pub fn files(&self) -> &[Listed] {
-        &self.files
+    pub fn count(&self) -> usize {
+        self.rows.len() - 1
+    }
+
+    /// What is in the image, in order.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be read.
+    pub async fn list(&self) -> Result<Vec<Listed>, content::Error> {
+        self.listed(0..self.count()).await
+    }
+
+    /// The entries with these numbers.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be read.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub async fn listed(&self, numbers: Range<usize>) -> Result<Vec<Listed>, content::Error> {
+        // The first row is none: it says where names begin.
+        let (start, rows) = (self.rows[numbers.start].end, &self.rows[numbers.start + 1..=numbers.end]);
+        let end = rows.last().map_or(start, |row| row.end);
+        let mut names = read_file_range(Arc::clone(&self.file), start, end - start).await?;
+        let (mut listed, mut at) = (Vec::with_capacity(rows.len()), start);
+        for row in rows {
+            listed.push(row.listed(&names.split_to((row.end - at) as usize)));
+            at = row.end;
+        }
+        Ok(listed)
     }
 
     /// Whether the contents of the file with this number have been kept.
     #[must_use]
     pub fn has(&self, number: usize) -> bool {
-        self.offsets[number].is_some()
+        self.extent(number).is_some()
     }
 
     /// The contents of the file with this number; an error, if they have not been kept.
     #[must_use]
     pub fn contents(&self, number: usize) -> BoxStream<'static, Result<Bytes, content::Error>> {
-        let file = &self.files[number];
-        if let (Some(start), ListedKind::File { size }) = (self.offsets[number], &file.kind) {
-            return read_file(Arc::clone(&self.file), start, *size).boxed();
+        if let Some((start, size)) = self.extent(number) {
+            return read_file(Arc::clone(&self.file), start, size).boxed();
         }
-        let message = format!("the contents of {} have not been kept", file.path.display());
+        let message = format!("the contents of entry {number} have not been kept");
         stream::once(async { Err(content::Error::not_found(message)) }).boxed()
+    }
+
+    /// Where contents begin, and how many bytes they have.
+    fn extent(&self, number: usize) -> Option<(u64, u64)> {
+        match self.rows[number + 1].kind {
+            RowKind::File { size, start } => Some((start?, size)),
+            RowKind::Directory | RowKind::Symlink { .. } => None,
+        }
+    }
+}
+
+impl Row {
+    /// The entry that has these names.
+    fn listed(&self, names: &[u8]) -> Listed {
+        let target = if let RowKind::Symlink { target } = self.kind { target } else { 0 };
+        let (path, target) = names.split_at(names.len() - target);
+        let name = |bytes| PathBuf::from(OsStr::from_bytes(bytes));
+        let kind = match self.kind {
+            RowKind::Directory => ListedKind::Directory,
+            RowKind::File { size, .. } => ListedKind::File { size },
+            RowKind::Symlink { .. } => ListedKind::Symlink { target: name(target) },
+        };
+        Listed { path: name(path), mode: self.mode, kind }
     }
 }
 
@@ -67,25 +141,26 @@ pub async fn spool(
     options: &UnpackOptions,
 ) -> Result<Spooled, Error> {
     let only = only.map(place).transpose()?;
-    let mut originals = BTreeSet::new();
+    let mut wanted = only.clone().map_or(Wanted::All, Wanted::Place);
     loop {
         let only = only.clone();
         let spooled = run(source, manifest, options, move |image, limits, feed| {
-            let file = tempfile::tempfile().map_err(failed)?;
-            let mut spool = Spool { file: cap_std::fs::File::from_std(file), offsets: BTreeMap::new() };
-            let wanted = |place: &Place, _| only.as_ref().is_none_or(|only| only == place);
-            let (nodes, picked) = pick(image, limits, feed, &mut spool, &wanted, &originals)?;
-            if let Picked::Missing(missing) = picked {
-                return Ok(Err(missing));
-            }
-            let Spool { file, offsets } = spool;
-            let offsets = nodes.keys().map(|place| offsets.get(place).copied()).collect();
-            let files = nodes.into_iter().map(|(place, node)| listed(&place, node)).collect();
-            Ok(Ok(Spooled { files, offsets, file: Arc::new(file.into_std()) }))
+            let file = cap_std::fs::File::from_std(tempfile::tempfile().map_err(failed)?);
+            let mut spool = Spool { file, wanted, starts: Vec::new() };
+            apart(move || {
+                let nodes = read(image, limits, feed, &mut spool)?.nodes;
+                match only.and_then(|only| nodes.get(&only)) {
+                    // A hard link, as it turns out, and its original was not kept.
+                    Some(&Node { kind: NodeKind::File { number, .. }, .. }) if spool.starts[number].is_none() => {
+                        Ok(Err(Wanted::Number(number)))
+                    }
+                    _ => Ok(Ok(spool.finish(nodes).map_err(failed)?)),
+                }
+            })
         });
         match spooled.await? {
             Ok(spooled) => return Ok(spooled),
-            Err(missing) => originals = missing,
+            Err(number) => wanted = number,
         }
     }
 }
@@ -100,21 +175,69 @@ fn failed(source: io::Error) -> Fault {
     Fault::Local { what: "write to a temporary file in", path: temp_dir().display().to_string(), source }
 }
 
+/// Which contents are kept.
+enum Wanted {
+    All,
+    /// Those of each file that is at this place, for a while.
+    Place(Place),
+    /// Those of the file that so many files come before.
+    Number(usize),
+}
+
 /// The sink that appends the contents of files to one.
 struct Spool {
     file: cap_std::fs::File,
-    offsets: BTreeMap<Place, u64>,
+    wanted: Wanted,
+    /// Where the contents of each file that was made begin, if they are kept.
+    starts: Vec<Option<u64>>,
+}
+
+impl Spool {
+    /// Appends the names of what there is.
+    fn finish(mut self, nodes: BTreeMap<Place, Node>) -> io::Result<Spooled> {
+        let mut end = self.file.seek(SeekFrom::End(0))?;
+        let mut rows = Vec::with_capacity(nodes.len() + 1);
+        rows.push(Row { mode: 0, kind: RowKind::Directory, end });
+        let mut file = BufWriter::new(self.file.into_std());
+        for (place, node) in nodes {
+            let number = if let NodeKind::File { number, .. } = node.kind { Some(number) } else { None };
+            let Listed { path, mode, kind } = listed(&place, node);
+            let mut names = path.into_os_string();
+            let kind = match kind {
+                ListedKind::Directory => RowKind::Directory,
+                ListedKind::File { size } => {
+                    RowKind::File { size, start: number.and_then(|number| self.starts[number]) }
+                }
+                ListedKind::Symlink { target } => {
+                    names.push(&target);
+                    RowKind::Symlink { target: target.as_os_str().len() }
+                }
+            };
+            file.write_all(names.as_bytes())?;
+            end += names.len() as u64;
+            rows.push(Row { mode, kind, end });
+        }
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(Spooled { rows, file: Arc::new(file) })
+    }
 }
 
 impl Sink for Spool {
-    fn directory(&mut self, _: &Place, _: u32) -> Result<(), Fault> {
-        Ok(())
+    fn file(&mut self, place: &Place, _: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+        let is_wanted = match &self.wanted {
+            Wanted::All => true,
+            Wanted::Place(wanted) => wanted == place,
+            Wanted::Number(number) => *number == self.starts.len(),
+        };
+        if !is_wanted {
+            self.starts.push(None);
+            return contents.skip();
+        }
+        self.starts.push(Some(self.file.stream_position().map_err(failed)?));
+        write(&mut self.file, place, contents)
     }
 
-    fn file(&mut self, place: &Place, _: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
-        let start = self.file.stream_position().map_err(failed)?;
-        write(&mut self.file, place, contents)?;
-        self.offsets.insert(place.clone(), start);
+    fn directory(&mut self, _: &Place, _: u32) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -122,15 +245,11 @@ impl Sink for Spool {
         Ok(())
     }
 
-    fn hard_link(&mut self, place: &Place, original: &Place) -> Result<(), Fault> {
-        if let Some(&start) = self.offsets.get(original) {
-            self.offsets.insert(place.clone(), start);
-        }
+    fn hard_link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
         Ok(())
     }
 
-    fn remove(&mut self, place: &Place, _: bool) -> Result<(), Fault> {
-        self.offsets.remove(place);
+    fn remove(&mut self, _: &Place, _: bool) -> Result<(), Fault> {
         Ok(())
     }
 

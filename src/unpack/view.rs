@@ -37,16 +37,22 @@ pub(super) struct Node {
     pub(super) mode: u32,
     pub(super) kind: NodeKind,
     /// The layer that put it there, or that put something below it.
-    layer: usize,
+    layer: u32,
     /// The layer that has hidden what lower ones have below it.
-    cleared: Option<usize>,
+    cleared: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum NodeKind {
     Directory,
-    File { size: u64 },
-    Symlink { target: Vec<u8> },
+    File {
+        size: u64,
+        /// How many files were made before it. Of a hard link, what it is of its original.
+        number: usize,
+    },
+    Symlink {
+        target: Vec<u8>,
+    },
 }
 
 /// How a layer's entries are meant.
@@ -71,10 +77,12 @@ pub(super) struct View<'a> {
     limits: Limits,
     nodes: BTreeMap<Place, Node>,
     rules: Rules,
-    layer: usize,
+    layer: u32,
     /// As [`Node::cleared`], of the top.
-    cleared: Option<usize>,
+    cleared: Option<u32>,
     last: Option<Last>,
+    /// How many files have been made.
+    files: usize,
     entries: u64,
     bytes: u64,
     names: u64,
@@ -91,6 +99,7 @@ impl<'a> View<'a> {
             layer: 0,
             cleared: None,
             last: None,
+            files: 0,
             entries: 0,
             bytes: 0,
             names: 0,
@@ -253,7 +262,8 @@ impl<'a> View<'a> {
             Kind::File { size } => {
                 self.remove(&place)?;
                 self.sink.file(&place, mode, contents)?;
-                self.insert(place, mode, NodeKind::File { size: *size });
+                self.insert(place, mode, NodeKind::File { size: *size, number: self.files });
+                self.files += 1;
             }
             Kind::Symlink { target } => {
                 if target.is_empty() || target.contains(&0) || target.len() >= MAX_PATH {

@@ -93,3 +93,27 @@ async fn what_would_be_mounted_is_said_so() {
     assert_eq!(ran.stderr.matches("\nWould mount ").count(), 2, "{ran:?}");
     assert_eq!(would["layers"][0]["result"], "uploaded", "to the first");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_other_repository_will_not_have_is_not_said_to_be_mounted() {
+    let place = &Place::all().await[0];
+    place.push("REF/a:v1").ok();
+    // The tag of the first stays, because it has the same content: the config with the label is nowhere.
+    let flags = "REF/a:v1 REF/b:v1 --if-changed -l team=a";
+    let would = ended(place.push(&format!("{flags} --check --format json")), 1).0.stderr;
+    assert_eq!((would.matches("\nWould mount ").count(), would.matches("\nWould upload ").count()), (1, 1), "{would}");
+    let did = place.push(flags).stderr;
+    assert_eq!((did.matches("\nMounted ").count(), did.matches("\nUploading ").count()), (1, 1), "{did}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_missing_alone_would_change_something() {
+    for place in Place::all().await {
+        place.pushed("REF:v1");
+        let digest = ended(place.push("REF:v2 -a k=v --check --format json"), 1).1["digest"].clone();
+        let by_digest = format!("REF@{} -a k=v", digest.as_str().unwrap());
+        assert_eq!(place.push(&format!("{by_digest} --check")).code, Some(1), "all blobs are there");
+        place.push(&by_digest).ok();
+        assert_eq!(place.push(&format!("{by_digest} --check")).code, Some(0));
+    }
+}

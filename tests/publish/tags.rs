@@ -192,3 +192,13 @@ async fn a_tag_of_which_a_digest_is_expected_is_not_left_alone_with_another_one(
         assert_eq!(place.digest("v1"), Some(labelled));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_tag_that_would_be_refused_is_named() {
+    for place in Place::all().await {
+        place.push("REF:v1 -t v2").ok();
+        place.change("beta\n");
+        let ran = place.push("REF:v1 -t v2 --immutable");
+        assert_eq!((ran.code, ran.stderr.matches("an immutable tag is not moved").count()), (Some(7), 2), "{ran:?}");
+    }
+}

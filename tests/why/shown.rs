@@ -5,7 +5,89 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
+use crate::archives::Tar;
+use crate::picture::{Picture, base};
 use crate::program::Desk;
+
+/// What is said to a person of what differs between two pictures.
+fn said(a: &Picture, b: &Picture) -> String {
+    let desk = Desk::new();
+    a.write(&desk, "a");
+    b.write(&desk, "b");
+    let ran = desk.run("why oci:a:v1 oci:b:v1");
+    assert_eq!((ran.code, &*ran.stderr), (Some(1), ""));
+    ran.stdout.split_once("\n\n").unwrap().1.to_owned()
+}
+
+#[test]
+fn what_other_programs_write_has_words_of_its_own() {
+    let dated = |date: &str| {
+        let key = "org.opencontainers.image.created";
+        Picture::base().with(|picture| picture.manifest["annotations"] = json!({key: date}))
+    };
+    let config = |key: &'static str, value: &'static str| {
+        Picture::base().with(move |picture| picture.config[key] = value.into())
+    };
+    let titled = |title: &'static str| {
+        Picture::base().with(move |picture| {
+            picture.layers[0].annotations = json!({"org.opencontainers.image.title": title});
+        })
+    };
+    let gzip_time =
+        |time: u32| Picture::base().with(|picture| picture.layers[0].blob[4..8].copy_from_slice(&time.to_le_bytes()));
+    let top = |mtime: &'static [u8]| {
+        let tweak = |block: &mut [u8; 512]| block[136..136 + mtime.len()].copy_from_slice(mtime);
+        let last = base().0;
+        Picture::gzip(Tar(Tar::new().tweaked(b"./", b'5', 0o755, b"", 0, tweak).0.into_iter().chain(last).collect()))
+    };
+    let platform = Picture::base().with(|picture| {
+        picture.config["os"] = "".into();
+        picture.config["architecture"] = "".into();
+    });
+    for (a, b, expected) in [
+        (
+            dated("2026-01-01T00:00:00Z"),
+            dated("2026-01-02T00:00:00Z"),
+            "  hint: oras push --annotation org.opencontainers.image.created=DATE makes it the same\n",
+        ),
+        (Picture::base(), platform, "platform linux/amd64 there, nothing here\n"),
+        (
+            Picture::base(),
+            config("created", "0001-01-01T00:00:00Z"),
+            "  hint: that is how programs in Go, as crane and imgpkg, write that there is no date\n",
+        ),
+        (config("created", "2026-01-01T00:00:00Z"), config("created", "2026-01-02T00:00:00Z"), "buildah's --timestamp"),
+        (titled("."), titled("m"), "  hint: oras names it as its path was typed: push . from within\n"),
+        (
+            gzip_time(0),
+            gzip_time(0x886e_0900),
+            "gzip header: time none there, none as pgzip writes it here\n  hint: gzip -n leaves it out\n",
+        ),
+        (top(b"00000000000"), top(b"14524770400"), "here: ./\n"),
+        (
+            Picture::gzip(Tar::new().file("a", "")),
+            Picture::gzip(Tar::new().file("./a", "")),
+            "  hint: tar writes ./ in",
+        ),
+    ] {
+        let said = said(&a, &b);
+        assert!(said.contains(expected), "expected {expected:?}: {said}");
+    }
+}
+
+#[test]
+fn fields_of_one_header_that_differ_are_named_together() {
+    let devices = |number: &'static [u8]| {
+        let tweak = |block: &mut [u8; 512]| {
+            block[329..336].copy_from_slice(number);
+            block[337..344].copy_from_slice(number);
+        };
+        Picture::gzip(Tar::new().tweaked(b"a", b'0', 0o644, b"", 0, tweak))
+    };
+    let expected = "tar header: devmajor \"0000001\", devminor \"0000001\" there, \
+                    devmajor \"0000002\", devminor \"0000002\" here: a\n";
+    assert_eq!(said(&devices(b"0000001"), &devices(b"0000002")), expected);
+}
 
 /// A layout, and a directory with some changes; the digests that are shown.
 fn scene() -> (Desk, [String; 2]) {

@@ -209,7 +209,7 @@ fn unlisted(mark: &Mark, is_in_a: bool, differing: &BTreeSet<Vec<u8>>, reasons: 
         return;
     }
     let what = if mark.is_directory { "a directory" } else { "an entry" }.to_owned();
-    let path = if mark.path.is_empty() { "./".to_owned() } else { shown(&mark.path) };
+    let path = shown(&mark.path);
     let (a, b) = if is_in_a { (Some(what), None) } else { (None, Some(what)) };
     reasons.add(Level::Entry, What::Unlisted, Reason { name: Some(path), a, b, first: None });
 }
@@ -240,5 +240,8 @@ fn padding(a: (&Tape, u64), b: (&Tape, u64), number: usize, reasons: &mut Reason
 }
 
 fn shown(path: &[u8]) -> String {
+    if path.is_empty() {
+        return "./".to_owned();
+    }
     excerpt(&String::from_utf8_lossy(path))
 }

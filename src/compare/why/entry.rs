@@ -204,15 +204,15 @@ fn records<'a>(a: &'a Head<'_>, b: &'a Head<'_>, path: &'a str) -> impl Iterator
     })
 }
 
-/// The fields that have other bytes, whatever they mean.
-fn fields(a: &Head<'_>, b: &Head<'_>, path: &str) -> Vec<(What, Reason)> {
+/// The fields that have other bytes, whatever they mean: all of an entry together.
+fn fields(a: &Head<'_>, b: &Head<'_>, path: &str) -> Option<(What, Reason)> {
     let (a, b) = (a.header.as_bytes(), b.header.as_bytes());
-    let other = FIELDS.into_iter().filter(|(_, range)| a[range.clone()] != b[range.clone()]);
-    let reason = |(name, range): (&str, Range<usize>)| {
-        let [a, b] = [a, b].map(|block| format!("{name} {}", bytes(&block[range.clone()])));
-        (What::HeaderField, Reason::of(a, b).about(path))
+    let other: Vec<_> = FIELDS.into_iter().filter(|(_, range)| a[range.clone()] != b[range.clone()]).collect();
+    let shown = |block: &[u8; BLOCK_SIZE]| {
+        let field = |(name, range): &(&str, Range<usize>)| format!("{name} {}", bytes(&block[range.clone()]));
+        other.iter().map(field).collect::<Vec<_>>().join(", ")
     };
-    other.map(reason).collect()
+    (!other.is_empty()).then(|| (What::HeaderField, Reason::of(shown(a), shown(b)).about(path)))
 }
 
 /// Bytes of a field: up to its last that is not zero, as Rust writes them.

@@ -82,8 +82,16 @@ impl Header {
     }
 }
 
+/// What is left of Go's zero time, the first of January of the year 1, in 32 bits: pgzip, which Docker, Podman and Buildah
+/// compress with, writes that where there is no time.
+const NO_TIME_OF_GO: u32 = 0x886e_0900;
+
 fn time(seconds: u32) -> String {
-    if seconds == 0 { "none".to_owned() } else { super::entry::time(i64::from(seconds)) }
+    match seconds {
+        0 => "none".to_owned(),
+        NO_TIME_OF_GO => "none as pgzip writes it".to_owned(),
+        seconds => super::entry::time(i64::from(seconds)),
+    }
 }
 
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {

@@ -234,7 +234,8 @@ impl<'a> Known<'a> {
         let [a, b] = [self.a, self.b].map(|image| {
             let (_, config) = image.config.as_ref()?;
             let words = ["os", "architecture", "variant", "os.version"].map(|key| config.get(key)?.as_str());
-            let words: Vec<&str> = words.into_iter().flatten().collect();
+            // Crane and Flux write the keys without a value.
+            let words: Vec<&str> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
             (!words.is_empty()).then(|| crate::text::excerpt(&words.join("/")))
         });
         if a != b {

@@ -26,7 +26,7 @@ use self::kept::Kept;
 use self::reason::Reasons;
 use super::{Contents, Depth, Difference, Error, Side, compare};
 use crate::bundle::Index;
-use crate::content::{self, ErrorKind, OpenRange};
+use crate::content::{self, ErrorKind, OpenRange, apart};
 use crate::manifest::{Descriptor, RawManifest};
 use crate::unpack::{ListedKind, UnpackOptions, has_archive};
 
@@ -191,7 +191,7 @@ impl Layers<'_> {
             limit: limits.bytes.saturating_add(limits.entries.saturating_mul(HEAD_PER_ENTRY)),
         };
         let mut found = std::mem::replace(reasons, Reasons::new(0));
-        let kept = blocking(move || archive::explain(&pair, &mut found).map(|()| found)).await?;
+        let kept = blocking(move || apart(|| archive::explain(&pair, &mut found)).map(|()| found)).await?;
         *reasons = kept;
         let [left, right] = [a, b].map(|layer| &layer.media_type);
         if left != right && !reasons.has(What::Compression) && image::uncompressed(left) == image::uncompressed(right) {
