@@ -224,6 +224,24 @@ async fn bundles_whose_members_are_wrong_gzip() {
             ("broken deflate", member(1, |gzip| gzip[10] = 0xff), Error(&["member 1", "deflate"])),
             ("garbage between members", member(0, |gzip| gzip.push(0)), Error(&["member 1", "gzip header"])),
             (
+                "a member hidden behind one, with another header",
+                member(0, |gzip| gzip.extend(compress(b"hidden", |builder| builder.mtime(1)))),
+                Error(&["member 1", "gzip header"]),
+            ),
+            (
+                "bytes hidden behind a member, which end as it does",
+                member(0, |gzip| gzip.extend_from_within(gzip.len() - 8..)),
+                Error(&["member 1", "gzip header"]),
+            ),
+            (
+                "a member hidden behind one, with the same checksum and length",
+                honest(|members| {
+                    let hidden = compress(&members[1].tar, |builder| builder.mtime(1));
+                    members[1].gzip.extend(hidden);
+                }),
+                Error(&["member 2", "gzip header"]),
+            ),
+            (
                 "an empty member between members",
                 member(0, |gzip| gzip.extend(compress(b"", |builder| builder))),
                 Error(&["member 1", "ends within"]),
@@ -239,7 +257,7 @@ async fn bundles_whose_members_are_wrong_gzip() {
                 Error(&["members fill"]),
             ),
         ],
-        12,
+        15,
     )
     .await;
 }

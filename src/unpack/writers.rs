@@ -371,10 +371,20 @@ mod tests {
         for number in 0..5_000 {
             file(&mut writers, &format!("f{number}"), b"content").unwrap();
         }
+        // Each thread has the queue as long as it runs.
+        let queue = Arc::downgrade(&writers.queue);
         drop(writers);
-        let count = || fs::read_dir(top.path()).unwrap().count();
-        let found = count();
-        std::thread::yield_now();
-        assert_eq!(count(), found);
+        assert_eq!(queue.strong_count(), 0);
+    }
+
+    #[test]
+    fn what_waits_when_the_queue_is_closed_is_not_written() {
+        let queue = Queue::default();
+        for _ in 0..3 {
+            queue.add(&mut Batch::default()).unwrap();
+        }
+        assert!(queue.take().is_some());
+        queue.close();
+        assert!(queue.take().is_none());
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 
-use bndlr::bundle::Kind;
+use bndlr::bundle::{Kind, MEMBER_HEADER};
 use bndlr::digest::Digest;
 use bndlr::unpack::Unpacked;
 use proptest::prelude::*;
@@ -60,6 +61,27 @@ async fn bundles_of_any_size_are_read_member_by_member() {
     let found = unpacked(Layer::of(&many).image()).await.unwrap();
     for (entry, contents) in &many {
         assert!(found[entry.path()].ends_with(&Digest::sha256(contents).short()), "{}", entry.path());
+    }
+}
+
+/// The same bytes in a file, where nothing compresses them, or a whole layer of ours, end nothing and begin nothing.
+#[tokio::test]
+async fn files_may_have_in_them_what_members_begin_with() {
+    let random = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let mut noise: Vec<u8> =
+        iter::successors(Some(1_u64), random).map(|state| (state >> 56) as u8).take(700_000).collect();
+    for at in [0, 1000, 1010, 350_000, 699_990] {
+        noise[at..at + 10].copy_from_slice(&MEMBER_HEADER);
+    }
+    let inner = Layer::of(&[file("a", noise.clone()), file("b", "b")]).bytes;
+    let rows = [file("a", "a"), file("b", noise), file("c", inner), file("d", "d")];
+    for chunk in [11, 4096, 1 << 16, 1 << 22] {
+        let mut image = Layer::of(&rows).image();
+        image.chunk = chunk;
+        let found = unpacked(image).await.unwrap();
+        for (entry, contents) in &rows {
+            assert!(found[entry.path()].ends_with(&Digest::sha256(contents).short()), "{} in {chunk}", entry.path());
+        }
     }
 }
 
