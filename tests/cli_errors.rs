@@ -395,7 +395,7 @@ async fn an_interrupted_push_cancels_its_uploads_where_connections_are_kept() {
     let uploads = AtomicUsize::new(0);
     let registry = fake::server(move |request| match request.method.as_str() {
         "HEAD" => ResponseTemplate::new(404),
-        "POST" => fake::redirect(202, &format!("/uploads/{}", uploads.fetch_add(1, Ordering::Relaxed))),
+        "POST" => fake::redirect(202, format!("/uploads/{}", uploads.fetch_add(1, Ordering::Relaxed))),
         "PUT" => {
             // The test may have seen enough.
             let _ = sender.send(());
