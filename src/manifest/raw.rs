@@ -1,5 +1,7 @@
 //! Manifests as they came: bytes kept verbatim, checked once.
 
+use std::str::Utf8Error;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -19,6 +21,14 @@ pub enum Invalid {
     /// There are too many bytes.
     #[error("manifest has {0} bytes, more than the {MAX_MANIFEST_SIZE} that are allowed")]
     TooLarge(u64),
+    /// The bytes are not UTF-8, as JSON between systems is (RFC 8259, section 8.1).
+    #[error("manifest {digest} is not valid: {source}")]
+    Encoding {
+        /// The digest of the bytes.
+        digest: Digest,
+        /// Where they stop being UTF-8.
+        source: Utf8Error,
+    },
     /// The bytes are not JSON, or a field is missing or wrong.
     #[error("manifest {digest} is not valid: {source}")]
     Json {
@@ -79,15 +89,17 @@ impl RawManifest {
         }
         let digest = Digest::sha256(&bytes);
         let json = |source| Invalid::Json { digest, source };
-        let kind: Kind = serde_json::from_slice(&bytes).map_err(json)?;
+        // Of a field that is not known here, serde_json only looks for the end.
+        let text = str::from_utf8(&bytes).map_err(|source| Invalid::Encoding { digest, source })?;
+        let kind: Kind = serde_json::from_str(text).map_err(json)?;
         let media_type = kind.media_type(media_type, digest)?;
         if kind.schema_version != 2 {
             return Err(Invalid::SchemaVersion(kind.schema_version));
         }
         let manifest = if media_type::is_index(&media_type) {
-            Manifest::Index(serde_json::from_slice(&bytes).map_err(json)?)
+            Manifest::Index(serde_json::from_str(text).map_err(json)?)
         } else {
-            Manifest::Image(serde_json::from_slice(&bytes).map_err(json)?)
+            Manifest::Image(serde_json::from_str(text).map_err(json)?)
         };
         Ok(Self { media_type, bytes, digest, manifest })
     }
@@ -209,6 +221,15 @@ mod tests {
         assert!(matches!(parse(media_type::DOCKER_MANIFEST, &image), Err(Invalid::Mismatch { .. })));
         let twice = format!(r#"{{"schemaVersion":2,"config":{EMPTY},"layers":[],"layers":[{EMPTY}]}}"#);
         assert!(matches!(parse("", &twice), Err(Invalid::Json { .. })));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_in_a_field_that_nobody_reads_too() {
+        let mut bytes = format!(r#"{{"schemaVersion":2,"config":{EMPTY},"layers":[],"unknown":"?"}}"#).into_bytes();
+        let place = bytes.len() - 3;
+        bytes[place] = 0xff;
+        let refused = RawManifest::parse("", Bytes::from(bytes)).unwrap_err();
+        assert!(matches!(refused, Invalid::Encoding { .. }), "{refused}");
     }
 
     #[test]
