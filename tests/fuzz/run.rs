@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::random::Random;
 
-/// Runs one case after the other until the time is over, and says how many there were. Without `BNDLR_FUZZ_SECONDS`
-/// they are the same ones each time.
+/// Runs one case after the other until the time is over, and says how many there were. `BNDLR_FUZZ_FIRST` is the seed of
+/// the first; without it, it is 0, and with `BNDLR_FUZZ_SECONDS` any number.
 pub fn fuzz(mut case: impl FnMut(&mut Random)) -> u64 {
     if let Some(seed) = variable("BNDLR_FUZZ_SEED") {
         case(&mut Random::new(seed));
         return 1;
     }
     let seconds = variable("BNDLR_FUZZ_SECONDS");
-    let first = seconds.map_or(0, |_| getrandom::u64().unwrap());
+    let any = || seconds.map_or(0, |_| getrandom::u64().unwrap());
+    let first = variable("BNDLR_FUZZ_FIRST").unwrap_or_else(any);
     let (begun, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(1)));
     let mut cases = 0;
     while begun.elapsed() < time {
