@@ -39,19 +39,18 @@ impl RemoteRepository {
         if let Some(whole) = self.wholes.get(descriptor).await {
             return read_file_range(whole, offset, length).await;
         }
-        let end = offset + length;
-        let range = format!("bytes={offset}-{}", end - 1);
+        let part = offset..offset + length;
         let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), descriptor.digest));
-        let call =
-            Call::new(Method::GET, url).with_header(header::RANGE, HeaderValue::from_str(&range).map_err(invalid)?);
+        let call = Call::new(Method::GET, url).with_part(&part);
         let answer = self.session.send(&call, &self.pull()).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
             let whole = self.wholes.keep(descriptor, self.go_on_with(answer, descriptor).await?).await?;
             return read_file_range(whole, offset, length).await;
         }
         let request = answer.request().to_owned();
-        if !answer.is_part(offset..end, descriptor.size) {
-            return Err(Error::content(&request, format!("another range than {range}")).into());
+        if !answer.is_part(part.clone(), descriptor.size) {
+            let last = part.end - 1;
+            return Err(Error::content(&request, format!("another range than bytes={offset}-{last}")).into());
         }
         let bytes = answer.read(length).await?;
         if bytes.len() as u64 != length {
@@ -60,19 +59,16 @@ impl RemoteRepository {
         Ok(bytes)
     }
 
-    /// The registry's answer to a request for a blob from `offset` on: that part, if it is still the same blob, or
-    /// all of it (RFC 9110, sections 14.2 and 13.1.5).
-    pub(super) async fn request_rest(
+    /// The registry's answer to a request for a part of a blob, which is to be of the version `etag`, if it is known: that
+    /// part, or all of it (RFC 9110, sections 14.2 and 13.1.5).
+    pub(super) async fn request_part(
         &self,
         descriptor: &Descriptor,
-        offset: u64,
+        part: Range<u64>,
         etag: Option<&HeaderValue>,
     ) -> Result<Answer, Error> {
         let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), descriptor.digest));
-        let mut call = Call::new(Method::GET, url).streamed();
-        if let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-")) {
-            call = call.with_header(header::RANGE, range);
-        }
+        let mut call = Call::new(Method::GET, url).streamed().with_part(&part);
         if let Some(etag) = etag {
             call = call.with_header(header::IF_RANGE, etag.clone());
         }
@@ -85,8 +81,15 @@ impl RemoteRepository {
     }
 }
 
-fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> content::Error {
-    content::Error::new(content::ErrorKind::Remote, error)
+impl Call<'_> {
+    /// This request for a part of something, of at least one byte. Who does not know ranges sends all of it.
+    fn with_part(self, part: &Range<u64>) -> Self {
+        match HeaderValue::from_str(&format!("bytes={}-{}", part.start, part.end.saturating_sub(1))) {
+            Ok(range) => self.with_header(header::RANGE, range),
+            // Digits and a dash are good for a header.
+            Err(_) => self,
+        }
+    }
 }
 
 impl Answer {

@@ -3,8 +3,10 @@
 //! What was passed on cannot be taken back. It need not be: the [`Reader`] holds all that was passed on, from wherever it
 //! came, against the digest of the whole.
 
+use std::ops::Range;
+
 use bytes::{Buf, Bytes};
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use http::header::{ETAG, HeaderValue};
 use reqwest::{Method, StatusCode};
 
@@ -12,103 +14,166 @@ use super::Error;
 use super::answer::Answer;
 use super::repository::RemoteRepository;
 use super::retry::Tries;
+use super::segments::{self, Segments};
 use crate::content::{self, Reader};
 use crate::manifest::Descriptor;
 
-/// A blob that is on its way.
-struct Download {
+impl RemoteRepository {
+    /// Reads a blob, a large one over several connections at once from a registry that knows ranges.
+    pub(super) async fn read_blob(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
+        let Some(first) = segments::first(descriptor) else {
+            return self.read_whole(descriptor).await;
+        };
+        let answer = self.request_part(descriptor, first.clone(), None).await?;
+        if answer.is_part(first, descriptor.size) {
+            return Ok(reader(descriptor, Segments::beginning_with(answer, self, descriptor)));
+        }
+        match answer.status() {
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => self.read_whole(descriptor).await,
+            _ => self.go_on_with(answer, descriptor).await,
+        }
+    }
+
+    async fn read_whole(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
+        let answer = self.request_blob(Method::GET, descriptor, &self.pull()).await?;
+        self.go_on_with(answer, descriptor).await
+    }
+
+    /// Reads the blob whose download begins with `answer`, however often it breaks off, as long as it gets on.
+    pub(super) async fn go_on_with(&self, answer: Answer, descriptor: &Descriptor) -> Result<Reader, Error> {
+        let answer = answer.expect_whole(descriptor).await?;
+        let download = Download::begun(self, descriptor, 0..descriptor.size, answer);
+        Ok(reader(descriptor, download.into_stream()))
+    }
+}
+
+fn reader(descriptor: &Descriptor, chunks: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Reader {
+    Reader::new(descriptor, chunks.map_err(content::Error::from))
+}
+
+/// A blob, or a part of it, that is on its way.
+pub(super) struct Download {
     repository: RemoteRepository,
     descriptor: Descriptor,
-    body: BoxStream<'static, Result<Bytes, Error>>,
+    /// What comes, unless it has to be asked for.
+    body: Option<BoxStream<'static, Result<Bytes, Error>>>,
     /// Which version of the blob comes, if it has a name that stands for every byte.
     etag: Option<HeaderValue>,
-    /// How many bytes have been passed on.
-    received: u64,
-    /// How many bytes of the body have been passed on before, and are not once more.
+    /// What is wanted and has not been passed on.
+    range: Range<u64>,
+    /// Whether all of it was wanted. What comes after its end is passed on then, too: it is wrong, and that is for the
+    /// reader to see.
+    is_whole: bool,
+    /// How many bytes of the body come before it, and are not passed on.
     known: u64,
     tries: Tries,
 }
 
-impl RemoteRepository {
-    /// Reads the blob whose download begins with `answer`, however often it breaks off, as long as it gets on.
-    pub(super) async fn go_on_with(&self, answer: Answer, descriptor: &Descriptor) -> Result<Reader, Error> {
-        let answer = answer.expect_whole(descriptor).await?;
-        let download = Download {
-            repository: self.clone(),
-            descriptor: descriptor.clone(),
-            etag: strong_etag(&answer),
-            body: answer.into_stream().boxed(),
-            received: 0,
-            known: 0,
-            tries: self.session.tries(),
-        };
-        let chunks = stream::try_unfold(download, |mut download| async move {
-            let chunk = download.next().await.map_err(content::Error::from)?;
-            Ok(chunk.map(|chunk| (chunk, download)))
-        });
-        Ok(Reader::new(descriptor, chunks))
-    }
-}
-
 impl Download {
+    /// A part of a blob that nobody has asked for yet.
+    pub(super) fn new(repository: &RemoteRepository, descriptor: &Descriptor, range: Range<u64>) -> Self {
+        Self {
+            repository: repository.clone(),
+            descriptor: descriptor.clone(),
+            body: None,
+            etag: None,
+            is_whole: range == (0..descriptor.size),
+            range,
+            known: 0,
+            tries: repository.session.tries(),
+        }
+    }
+
+    /// A part of a blob which begins to come with `answer`.
+    pub(super) fn begun(
+        repository: &RemoteRepository,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+        answer: Answer,
+    ) -> Self {
+        let mut download = Self::new(repository, descriptor, range);
+        download.come(answer);
+        download
+    }
+
+    /// The bytes in order.
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+        stream::try_unfold(self, |mut download| async move {
+            let chunk = download.next().await?;
+            Ok(chunk.map(|chunk| (chunk, download)))
+        })
+    }
+
     /// The next bytes, from wherever they may be had. An end that comes too early, for good, is for the reader to see.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        loop {
-            match self.body.try_next().await {
+        while self.is_whole || !self.range.is_empty() {
+            let Some(body) = &mut self.body else {
+                self.ask().await?;
+                continue;
+            };
+            match body.try_next().await {
                 Ok(Some(chunk)) => {
-                    let chunk = self.unknown(chunk);
+                    let chunk = self.wanted(chunk);
                     if !chunk.is_empty() {
                         return Ok(Some(chunk));
                     }
                 }
-                Ok(None) if self.received >= self.descriptor.size => return Ok(None),
+                Ok(None) if self.range.is_empty() => return Ok(None),
                 Err(error) if !error.is_transient() => return Err(error),
                 failed => {
-                    self.tries.reach(self.received);
+                    self.tries.reach(self.range.start);
                     if !self.tries.wait().await {
                         return failed;
                     }
-                    self.resume().await?;
+                    self.body = None;
                 }
             }
         }
+        Ok(None)
     }
 
-    /// What of a chunk of the body has not been passed on.
-    fn unknown(&mut self, mut chunk: Bytes) -> Bytes {
+    /// What of a chunk of the body is to be passed on.
+    fn wanted(&mut self, mut chunk: Bytes) -> Bytes {
         let known = self.known.min(chunk.len() as u64);
         chunk.advance(known as usize);
         self.known -= known;
-        self.received += chunk.len() as u64;
+        if !self.is_whole {
+            chunk.truncate(usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX));
+        }
+        self.range.start += chunk.len() as u64;
         chunk
     }
 
     /// Asks for what is missing. Only the part that was asked for, of the same version of the blob, is one; else it all
     /// comes again.
-    async fn resume(&mut self) -> Result<(), Error> {
-        let (from, size) = (self.received, self.descriptor.size);
-        if from > 0 {
-            let rest = self.repository.request_rest(&self.descriptor, from, self.etag.as_ref()).await?;
-            if rest.is_part(from..size, size) && strong_etag(&rest) == self.etag {
+    async fn ask(&mut self) -> Result<(), Error> {
+        let (missing, size) = (self.range.clone(), self.descriptor.size);
+        if missing != (0..size) {
+            let answer = self.repository.request_part(&self.descriptor, missing.clone(), self.etag.as_ref()).await?;
+            let is_same = self.etag.is_none() || strong_etag(&answer) == self.etag;
+            if is_same && answer.is_part(missing, size) {
                 self.known = 0;
-                self.body = rest.into_stream().boxed();
+                self.come(answer);
                 return Ok(());
             }
-            if rest.status() == StatusCode::OK {
-                return self.begin_anew(rest).await;
+            if answer.status() == StatusCode::OK {
+                return self.begin_anew(answer).await;
             }
         }
-        let pull = self.repository.pull();
-        let whole = self.repository.request_blob(Method::GET, &self.descriptor, &pull).await?;
+        let whole = self.repository.request_blob(Method::GET, &self.descriptor, &self.repository.pull()).await?;
         self.begin_anew(whole).await
     }
 
     async fn begin_anew(&mut self, answer: Answer) -> Result<(), Error> {
         let answer = answer.expect_whole(&self.descriptor).await?;
-        self.etag = strong_etag(&answer);
-        self.known = self.received;
-        self.body = answer.into_stream().boxed();
+        self.known = self.range.start;
+        self.come(answer);
         Ok(())
+    }
+
+    fn come(&mut self, answer: Answer) {
+        self.etag = strong_etag(&answer);
+        self.body = Some(answer.into_stream().boxed());
     }
 }
 

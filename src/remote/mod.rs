@@ -8,7 +8,7 @@
 //!
 //! | floor | what it does |
 //! |---|---|
-//! | `repository`: `blobs`, `downloads`, `uploads`, `mounts`, `manifests`, `referrers` | the API as a source and a target; what an answer means |
+//! | `repository`: `blobs`, `downloads`, `segments`, `uploads`, `mounts`, `manifests`, `referrers` | the API as a source and a target; what an answer means |
 //! | `by_digest`, `tags`, `catalog`: `pages` | the rest of the API, for who wants to see and to remove what is there |
 //! | `session` | one registry: says who asks when the registry wants to know |
 //! | `auth`: `wanted`, `token` | what may be said to whom, and what for |
@@ -45,6 +45,7 @@ mod referrers;
 mod refusal;
 mod repository;
 mod retry;
+mod segments;
 mod session;
 mod shown;
 mod stored;

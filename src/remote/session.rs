@@ -1,6 +1,9 @@
 //! A conversation with one registry: its requests, each with what it wants to know about who asks.
 
+use std::sync::Arc;
+
 use reqwest::{Method, StatusCode, Url};
+use tokio::sync::Semaphore;
 
 use crate::protocol::{Endpoint, Scope};
 
@@ -9,18 +12,20 @@ use super::auth::Authenticator;
 use super::retry::Tries;
 use super::transport::{Call, Transport};
 use super::wanted::Wanted;
-use super::{Error, Secret};
+use super::{Error, Secret, segments};
 
 /// What is kept between requests to a registry. All repositories of it share one.
 pub(super) struct Session {
     transport: Transport,
     base: Url,
     authenticator: Authenticator,
+    /// For segments of blobs that come before their turn.
+    pub(super) room: Arc<Semaphore>,
 }
 
 impl Session {
     pub(super) fn new(transport: Transport, base: Url, authenticator: Authenticator) -> Self {
-        Self { transport, base, authenticator }
+        Self { transport, base, authenticator, room: segments::room() }
     }
 
     /// The tries that something has which consists of several requests.
@@ -140,8 +145,6 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use wiremock::matchers::any;
     use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 

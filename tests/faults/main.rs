@@ -19,3 +19,4 @@ mod push;
 #[path = "../sample/mod.rs"]
 mod sample;
 mod scene;
+mod segments;

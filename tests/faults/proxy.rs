@@ -63,6 +63,7 @@ pub enum Harm {
 pub struct Rule {
     method: &'static str,
     path: String,
+    range: &'static str,
     least: u64,
     left: AtomicUsize,
     fault: Fault,
@@ -70,7 +71,7 @@ pub struct Rule {
 
 /// What happens to the first request with this method whose path has this in it.
 pub fn on(method: &'static str, path: impl Into<String>, fault: Fault) -> Rule {
-    Rule { method, path: path.into(), least: 0, left: AtomicUsize::new(1), fault }
+    Rule { method, path: path.into(), range: "", least: 0, left: AtomicUsize::new(1), fault }
 }
 
 impl Rule {
@@ -89,8 +90,15 @@ impl Rule {
         Self { least, ..self }
     }
 
+    /// The same for requests for a part that begins so.
+    pub fn of_part(self, range: &'static str) -> Self {
+        Self { range, ..self }
+    }
+
     fn applies(&self, head: &Head) -> bool {
-        let fits = self.method == head.method && head.path.contains(&self.path) && head.length >= self.least;
+        let is_there = head.header("range").unwrap_or_default().starts_with(self.range);
+        let fits =
+            self.method == head.method && head.path.contains(&self.path) && head.length >= self.least && is_there;
         let take = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
         fits && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
     }

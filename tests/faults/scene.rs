@@ -28,15 +28,19 @@ pub fn bundle() -> &'static Bundle {
 /// The directory that it is made of.
 pub fn write_tree(directory: &Path) {
     std::fs::create_dir_all(directory).unwrap();
-    for number in 0..4_u64 {
-        let mut state = number;
-        let next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        };
-        let noise: Vec<u8> = std::iter::repeat_with(next).take(5 * MB as usize).collect();
-        std::fs::write(directory.join(number.to_string()), noise).unwrap();
+    for number in 0..4 {
+        std::fs::write(directory.join(number.to_string()), noise(number, 5 * MB)).unwrap();
     }
+}
+
+/// So many bytes that follow no rule that a compressor knows.
+pub fn noise(seed: u64, length: u64) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length as usize).collect()
 }
 
 /// The digest of its layer.
