@@ -1,12 +1,14 @@
 //! How long it takes to publish a directory and to get it back, beside the programs that people do it with today.
 //!
-//! `cargo bench --bench peers -- [--quick] [--rounds N] [--trees NAME,…] [--tools NAME,…] [--directory DIR]` makes trees of
-//! files, the same on every machine, and lets each tool that is on `PATH` push them, push them again, pull them, and so on, to
-//! and from CNCF Distribution's registry on loopback. All of it lies in `/dev/shm`, which is memory, or in the directory that is
-//! named. The tools take turns, and each turn begins with an empty registry and empty caches. Times are of whole processes,
-//! medians; memory is the most that one of them had; bytes are counted in a turn of their own. What is pulled is held against
-//! what was pushed. It prints tables in Markdown, each when its tree is done. All of it takes half an hour; `--quick` a minute,
-//! with the first two trees, once. Measure on a quiet machine.
+//! `cargo bench --bench peers -- [--quick] [--rounds N] [--trees NAME,…] [--tools NAME,…] [--directory DIR] [--line
+//! MS,MB]` makes trees of files, the same on every machine, and lets each tool that is on `PATH` push them, push them
+//! again, pull them, and so on, to and from CNCF Distribution's registry on loopback. All of it lies in `/dev/shm`, which
+//! is memory, or in the directory that is named. The tools take turns, and each turn begins with an empty registry and
+//! empty caches. Times are of whole processes, medians; memory is the most that one of them had; bytes are counted in a
+//! turn of their own. What is pulled is held against what was pushed. It prints tables in Markdown, each when its tree is
+//! done. All of it takes half an hour; `--quick` a minute, with the first two trees, once. `--line 20,10` puts the
+//! registry at the end of a line with round trips of 20 ms, on which each connection gets 10 MB a second. Measure on a
+//! quiet machine.
 
 #![expect(clippy::cast_precision_loss, reason = "ratios need no 53 bits")]
 
@@ -23,11 +25,13 @@ mod wire;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use table::Figures;
 use tools::Tool;
 use trees::Tree;
 use turn::{Cost, Step, Steps, Subject, Turn};
+use wire::Line;
 
 /// The program that is measured.
 const BNDLR: &str = env!("CARGO_BIN_EXE_bndlr");
@@ -46,11 +50,13 @@ struct Options {
     trees: Vec<String>,
     tools: Vec<String>,
     directory: PathBuf,
+    line: Option<Line>,
 }
 
 impl Options {
     fn parse() -> Self {
-        let mut options = Self { rounds: 3, trees: Vec::new(), tools: Vec::new(), directory: "/dev/shm".into() };
+        let mut options =
+            Self { rounds: 3, trees: Vec::new(), tools: Vec::new(), directory: "/dev/shm".into(), line: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
@@ -61,6 +67,7 @@ impl Options {
                 "--trees" => options.trees = names(value()),
                 "--tools" => options.tools = names(value()),
                 "--directory" => options.directory = value().into(),
+                "--line" => options.line = Some(line(&value()).expect("milliseconds, a comma, and megabytes a second")),
                 // Cargo says so.
                 "--bench" => {}
                 other => panic!("what is {other}?"),
@@ -70,6 +77,12 @@ impl Options {
         assert!(options.trees.iter().all(is_known), "the trees are manifests, charts, source, tiny, large");
         options
     }
+}
+
+fn line(text: &str) -> Option<Line> {
+    let (milliseconds, megabytes) = text.split_once(',')?;
+    let rate = megabytes.parse::<u32>().ok()?.checked_mul(1_000_000)?;
+    Some(Line { round_trip: Duration::from_millis(milliseconds.parse().ok()?), rate })
 }
 
 fn main() -> ExitCode {
@@ -106,6 +119,9 @@ fn caption(options: &Options, tools: &[Tool]) {
     println!("{cores} cores, {}", model.trim_start_matches([' ', '\t', ':']));
     println!("{}: {}", options.directory.display(), process::file_system(&options.directory));
     println!("{} rounds", options.rounds);
+    if let Some(Line { round_trip, rate }) = options.line {
+        println!("a line with round trips of {round_trip:?} and {rate} bytes a second for each connection");
+    }
     println!("{}", programs.into_iter().collect::<Vec<_>>().join(", "));
 }
 
@@ -114,11 +130,11 @@ fn measure(tree: Tree, tools: &[Tool], options: &Options) -> Vec<Figures> {
     let mut costs: Vec<Vec<Steps<Cost>>> = tools.iter().map(|_| Vec::new()).collect();
     for _ in 0..options.rounds {
         for (tool, costs) in tools.iter().zip(&mut costs) {
-            costs.push(Turn::new(tool, &subject, &options.directory).costs());
+            costs.push(Turn::new(tool, &subject, &options.directory, options.line).costs());
         }
     }
     let figures = |(tool, costs): (&Tool, Vec<_>)| {
-        let (traffic, layers) = Turn::new(tool, &subject, &options.directory).traffic();
+        let (traffic, layers) = Turn::new(tool, &subject, &options.directory, None).traffic();
         Figures { tool: tool.name, costs: Step::ALL.map(|step| median(&costs, step)), traffic, layers }
     };
     tools.iter().zip(costs).map(figures).collect()

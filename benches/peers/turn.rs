@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::process::Server;
 use super::tools::Tool;
 use super::trees::{self, Totals, Tree};
-use super::wire::Wire;
+use super::wire::{Line, Wire};
 
 const REPOSITORY: &str = "peers/tree";
 const TAG: &str = "v1";
@@ -106,27 +106,30 @@ pub struct Turn<'a> {
     tool: &'a Tool,
     subject: &'a Subject,
     server: Server,
+    line: Option<Line>,
     folder: TempDir,
 }
 
 impl<'a> Turn<'a> {
-    /// Everything lies in `directory`.
-    pub fn new(tool: &'a Tool, subject: &'a Subject, directory: &Path) -> Self {
+    /// Everything lies in `directory`; the registry is at the end of `line`, if there is one.
+    pub fn new(tool: &'a Tool, subject: &'a Subject, directory: &Path, line: Option<Line>) -> Self {
         let (server, folder) = (Server::peers(directory), tempfile::tempdir_in(directory).unwrap());
         fs::create_dir(folder.path().join("tmp")).unwrap();
-        Self { tool, subject, server, folder }
+        Self { tool, subject, server, line, folder }
     }
 
     /// What each step costs.
     pub fn costs(&self) -> Steps<Cost> {
         self.subject.change("as it was");
-        Step::ALL.map(|step| self.take(step, self.server.address))
+        let wire = self.line.map(|line| Wire::to(self.server.address, line));
+        let registry = wire.map_or(self.server.address, |wire| wire.address);
+        Step::ALL.map(|step| self.take(step, registry))
     }
 
     /// What goes over the wire at each step; and how many bytes the layers have.
     pub fn traffic(&self) -> (Steps<Traffic>, u64) {
         self.subject.change("as it was");
-        let wire = Wire::to(self.server.address);
+        let wire = Wire::to(self.server.address, Line::default());
         let traffic = Step::ALL.map(|step| {
             self.take(step, wire.address)?;
             let (sent, received) = wire.take();

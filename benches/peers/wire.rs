@@ -1,15 +1,25 @@
-//! A wire to a registry that counts what goes over it, each way, heads and all.
+//! A wire to a registry that counts what goes over it, each way, heads and all; as fast as it can, or like a longer line.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 
 #[derive(Default)]
 struct Counts {
     sent: AtomicU64,
     received: AtomicU64,
+}
+
+/// What a line is like.
+#[derive(Clone, Copy, Default)]
+pub struct Line {
+    /// How long it takes until an answer to something can come, beside what the registry takes.
+    pub round_trip: Duration,
+    /// How many bytes a second each connection gets, each way; any number, where it is 0.
+    pub rate: u32,
 }
 
 pub struct Wire {
@@ -19,7 +29,7 @@ pub struct Wire {
 
 impl Wire {
     /// To the registry at `upstream`, for as long as the program runs.
-    pub fn to(upstream: SocketAddr) -> Self {
+    pub fn to(upstream: SocketAddr, line: Line) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let counts = Arc::<Counts>::default();
@@ -27,8 +37,10 @@ impl Wire {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(upstream) else { continue };
-                relay(&client, &server, &all, |counts| &counts.sent);
-                relay(&server, &client, &all, |counts| &counts.received);
+                let is_asked = Arc::new(AtomicBool::new(false));
+                let [up, down] = [true, false].map(|is_up| Turns { line, is_up, is_asked: Arc::clone(&is_asked) });
+                relay(&client, &server, up, &all, |counts| &counts.sent);
+                relay(&server, &client, down, &all, |counts| &counts.received);
             }
         });
         Self { address, counts }
@@ -40,13 +52,38 @@ impl Wire {
     }
 }
 
-fn relay(from: &TcpStream, to: &TcpStream, counts: &Arc<Counts>, which: fn(&Counts) -> &AtomicU64) {
+/// Who spoke last on a connection.
+struct Turns {
+    line: Line,
+    is_up: bool,
+    is_asked: Arc<AtomicBool>,
+}
+
+impl Turns {
+    /// Waits for as long as these bytes take on the line.
+    fn pass(&self, length: usize) {
+        let is_question = self.is_up && !self.is_asked.swap(self.is_up, SeqCst);
+        if is_question {
+            thread::sleep(self.line.round_trip);
+        } else if !self.is_up {
+            self.is_asked.store(false, SeqCst);
+        }
+        if self.line.rate > 0 {
+            thread::sleep(Duration::from_secs(1) * length as u32 / self.line.rate);
+        }
+    }
+}
+
+fn relay(from: &TcpStream, to: &TcpStream, turns: Turns, counts: &Arc<Counts>, which: fn(&Counts) -> &AtomicU64) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     let counts = Arc::clone(counts);
     thread::spawn(move || -> io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
+        // To connect takes one.
+        thread::sleep(turns.line.round_trip);
         // What was not passed on was not received: who has read enough hangs up.
         while let length @ 1.. = from.read(&mut buffer)? {
+            turns.pass(length);
             to.write_all(&buffer[..length])?;
             which(&counts).fetch_add(length as u64, SeqCst);
         }

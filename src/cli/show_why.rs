@@ -300,7 +300,7 @@ fn hint(group: &Group, reason: &Reason, scene: &Scene) -> Option<String> {
         What::Created => return Some(date(there, here, scene)),
         What::Contents => "bndlr diff shows what differs in the files",
         What::Annotation if name == CREATED && !has_directory => {
-            "oras push --annotation org.opencontainers.image.created=DATE makes it the same"
+            "oras push --annotation org.opencontainers.image.created=DATE or flux push artifact --reproducible makes it the same"
         }
         What::LayerAnnotation if name.starts_with(TITLE) => "oras names it as its path was typed: push . from within",
         What::Format if !has_directory => "skopeo copy --format oci or v2s2 turns one into the other",

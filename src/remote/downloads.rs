@@ -7,43 +7,28 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
-use http::header::{ETAG, HeaderValue};
+use http::header::{ACCEPT_RANGES, ETAG, HeaderValue};
 use reqwest::{Method, StatusCode};
 
 use super::Error;
 use super::answer::Answer;
 use super::repository::RemoteRepository;
 use super::retry::Tries;
-use super::segments::{self, Segments};
+use super::segments::Segments;
 use crate::content::{self, Reader};
 use crate::manifest::Descriptor;
 
 impl RemoteRepository {
-    /// Reads a blob, a large one over several connections at once from a registry that knows ranges.
-    pub(super) async fn read_blob(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
-        let Some(first) = segments::first(descriptor) else {
-            return self.read_whole(descriptor).await;
-        };
-        let answer = self.request_part(descriptor, first.clone(), None).await?;
-        if answer.is_part(first, descriptor.size) {
-            return Ok(reader(descriptor, Segments::beginning_with(answer, self, descriptor)));
-        }
-        match answer.status() {
-            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => self.read_whole(descriptor).await,
-            _ => self.go_on_with(answer, descriptor).await,
-        }
-    }
-
-    async fn read_whole(&self, descriptor: &Descriptor) -> Result<Reader, Error> {
-        let answer = self.request_blob(Method::GET, descriptor, &self.pull()).await?;
-        self.go_on_with(answer, descriptor).await
-    }
-
     /// Reads the blob whose download begins with `answer`, however often it breaks off, as long as it gets on.
     pub(super) async fn go_on_with(&self, answer: Answer, descriptor: &Descriptor) -> Result<Reader, Error> {
         let answer = answer.expect_whole(descriptor).await?;
-        let download = Download::begun(self, descriptor, 0..descriptor.size, answer);
-        Ok(reader(descriptor, download.into_stream()))
+        let knows_ranges = answer.header(ACCEPT_RANGES.as_str()) == Some("bytes");
+        let whole = Download::begun(self, descriptor, answer);
+        Ok(if knows_ranges && Segments::suit(descriptor) {
+            reader(descriptor, Segments::of(whole, self, descriptor))
+        } else {
+            reader(descriptor, whole.into_stream())
+        })
     }
 }
 
@@ -59,41 +44,41 @@ pub(super) struct Download {
     body: Option<BoxStream<'static, Result<Bytes, Error>>>,
     /// Which version of the blob comes, if it has a name that stands for every byte.
     etag: Option<HeaderValue>,
-    /// What is wanted and has not been passed on.
+    /// What is wanted and has not been passed on. What comes after the end of the blob is passed on, too: it is wrong, and
+    /// that is for the reader to see.
     range: Range<u64>,
-    /// Whether all of it was wanted. What comes after its end is passed on then, too: it is wrong, and that is for the
-    /// reader to see.
-    is_whole: bool,
+    /// Whether nothing else will do, and not all of the blob.
+    is_segment: bool,
     /// How many bytes of the body come before it, and are not passed on.
     known: u64,
     tries: Tries,
 }
 
 impl Download {
-    /// A part of a blob that nobody has asked for yet.
-    pub(super) fn new(repository: &RemoteRepository, descriptor: &Descriptor, range: Range<u64>) -> Self {
+    /// All of a blob, which begins to come with `answer`.
+    fn begun(repository: &RemoteRepository, descriptor: &Descriptor, answer: Answer) -> Self {
+        let mut download = Self::rest(repository, descriptor, 0);
+        download.come(answer);
+        download
+    }
+
+    /// What of a blob comes after its first `start` bytes. Nobody has asked for it yet.
+    pub(super) fn rest(repository: &RemoteRepository, descriptor: &Descriptor, start: u64) -> Self {
         Self {
             repository: repository.clone(),
             descriptor: descriptor.clone(),
             body: None,
             etag: None,
-            is_whole: range == (0..descriptor.size),
-            range,
+            range: start..descriptor.size,
+            is_segment: false,
             known: 0,
             tries: repository.session.tries(),
         }
     }
 
-    /// A part of a blob which begins to come with `answer`.
-    pub(super) fn begun(
-        repository: &RemoteRepository,
-        descriptor: &Descriptor,
-        range: Range<u64>,
-        answer: Answer,
-    ) -> Self {
-        let mut download = Self::new(repository, descriptor, range);
-        download.come(answer);
-        download
+    /// A part of a blob, from a registry that knows ranges. Nobody has asked for it yet.
+    pub(super) fn segment(repository: &RemoteRepository, descriptor: &Descriptor, range: Range<u64>) -> Self {
+        Self { range, is_segment: true, ..Self::rest(repository, descriptor, 0) }
     }
 
     /// The bytes in order.
@@ -106,7 +91,7 @@ impl Download {
 
     /// The next bytes, from wherever they may be had. An end that comes too early, for good, is for the reader to see.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        while self.is_whole || !self.range.is_empty() {
+        while !self.is_segment || !self.range.is_empty() {
             let Some(body) = &mut self.body else {
                 self.ask().await?;
                 continue;
@@ -137,7 +122,7 @@ impl Download {
         let known = self.known.min(chunk.len() as u64);
         chunk.advance(known as usize);
         self.known -= known;
-        if !self.is_whole {
+        if self.is_segment {
             chunk.truncate(usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX));
         }
         self.range.start += chunk.len() as u64;
@@ -155,6 +140,12 @@ impl Download {
                 self.known = 0;
                 self.come(answer);
                 return Ok(());
+            }
+            if self.is_segment {
+                return Err(Error::content(
+                    answer.request(),
+                    "another range than the one that was asked for".to_owned(),
+                ));
             }
             if answer.status() == StatusCode::OK {
                 return self.begin_anew(answer).await;

@@ -80,7 +80,8 @@ impl Open for RemoteRepository {
             let body = answer.expect_whole(descriptor).await?.into_stream();
             return Ok(Reader::new(descriptor, body.map_err(content::Error::from)));
         }
-        Ok(self.read_blob(descriptor).instrument(span).await?)
+        let answer = self.request_blob(Method::GET, descriptor, &self.pull()).instrument(span).await?;
+        Ok(self.go_on_with(answer, descriptor).await?)
     }
 
     fn origin(&self) -> Option<&Repository> {

@@ -30,6 +30,8 @@ pub enum Fault {
     Without(&'static str),
     /// The client gets another value for this header of the answer.
     Says(&'static str, &'static str),
+    /// The client does not get this header of the answer, and some bytes of its body come one by one.
+    DripWithout(&'static str),
     /// After so many bytes of its body, this happens to it.
     Up(u64, Harm),
     /// After so many bytes of its answer's body, this happens to that.
@@ -51,6 +53,8 @@ pub enum Harm {
     Stall,
     /// The next bytes come one by one.
     Drip,
+    /// They do, and then nothing more comes.
+    DripThenStall,
     /// A bit of the next byte changes.
     Flip,
     /// Some bytes come twice.
@@ -63,7 +67,6 @@ pub enum Harm {
 pub struct Rule {
     method: &'static str,
     path: String,
-    range: &'static str,
     least: u64,
     left: AtomicUsize,
     fault: Fault,
@@ -71,7 +74,7 @@ pub struct Rule {
 
 /// What happens to the first request with this method whose path has this in it.
 pub fn on(method: &'static str, path: impl Into<String>, fault: Fault) -> Rule {
-    Rule { method, path: path.into(), range: "", least: 0, left: AtomicUsize::new(1), fault }
+    Rule { method, path: path.into(), least: 0, left: AtomicUsize::new(1), fault }
 }
 
 impl Rule {
@@ -90,15 +93,8 @@ impl Rule {
         Self { least, ..self }
     }
 
-    /// The same for requests for a part that begins so.
-    pub fn of_part(self, range: &'static str) -> Self {
-        Self { range, ..self }
-    }
-
     fn applies(&self, head: &Head) -> bool {
-        let is_there = head.header("range").unwrap_or_default().starts_with(self.range);
-        let fits =
-            self.method == head.method && head.path.contains(&self.path) && head.length >= self.least && is_there;
+        let fits = self.method == head.method && head.path.contains(&self.path) && head.length >= self.least;
         let take = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
         fits && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
     }
@@ -309,6 +305,10 @@ async fn answer(
     match fault {
         Some(Fault::LoseAnswer) => return Err(reset()),
         Some(Fault::Says(header, value)) => answer.set(header, Some(value)),
+        Some(Fault::DripWithout(header)) => {
+            answer.set(header, None);
+            down = Some((0, Harm::Drip));
+        }
         Some(Fault::Down(after, harm)) => {
             match harm {
                 Harm::EndUnmeasured => answer.set("content-length", None),
@@ -362,10 +362,13 @@ async fn befall(harm: Harm, passed: Vec<u8>, mut rest: Vec<u8>, to: &mut WriteHa
             return Ok(None);
         }
         Harm::Stall => std::future::pending().await,
-        Harm::Drip => {
-            for byte in rest.drain(..rest.len().min(SLIP / 10)) {
+        Harm::Drip | Harm::DripThenStall => {
+            for byte in rest.drain(..rest.len().min(SLIP / 4)) {
                 to.write_all(&[byte]).await?;
                 tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if harm == Harm::DripThenStall {
+                std::future::pending::<()>().await;
             }
         }
         Harm::Flip => match rest.first_mut() {

@@ -1,6 +1,4 @@
-//! Blobs that are so large that they come in segments, over several connections at once.
-
-use std::time::Duration;
+//! Blobs that are so large that they come in segments, over several connections at once, where one is slow.
 
 use bndlr::content::{Error, ErrorKind, Target};
 use bndlr::manifest::Descriptor;
@@ -8,27 +6,16 @@ use bndlr::remote::ClientOptions;
 use bytes::Bytes;
 
 use crate::embedded::Embedded;
-use crate::proxy::Fault::{Answer, Down, LoseAnswer, Reset, Says, Without};
+use crate::proxy::Fault::{self, Answer, Down, DripWithout, LoseAnswer, Reset, Says, Without};
 use crate::proxy::{Harm, Proxy, Rule, on};
 use crate::sample::{blob, read};
 use crate::scene::{MB, assert_kind, impatient, noise, options, repository};
 
-/// What is asked for of a blob of 25 MiB.
-const RANGES: [&str; 7] = [
-    "[bytes=0-4194303]",
-    "[bytes=4194304-8388607]",
-    "[bytes=8388608-12582911]",
-    "[bytes=12582912-16777215]",
-    "[bytes=16777216-20971519]",
-    "[bytes=20971520-25165823]",
-    "[bytes=25165824-26214399]",
-];
+/// How many bytes the blobs have.
+const SIZE: u64 = 25 * MB;
+const SEGMENT: u64 = 4 * MB;
 
-/// How the requests for a segment in the middle and for the last one begin.
-const SECOND: &str = "bytes=4194304-";
-const LAST: &str = "bytes=25165824-";
-
-/// A registry that has some blobs of seven segments, the last of them a short one.
+/// A registry that has some blobs.
 struct Scene {
     registry: Embedded,
     blobs: Vec<Descriptor>,
@@ -39,7 +26,7 @@ impl Scene {
         let registry = Embedded::in_memory().await;
         let mut blobs = Vec::new();
         for seed in 0..count {
-            let (descriptor, content) = blob(&noise(seed, 25 * MB));
+            let (descriptor, content) = blob(&noise(seed, SIZE));
             repository(&registry.address(), options()).push(&descriptor, &content).await.unwrap();
             blobs.push(descriptor);
         }
@@ -50,116 +37,137 @@ impl Scene {
         Proxy::start(self.registry.address().parse().unwrap(), rules.into_iter().collect()).await
     }
 
-    /// Reads the first blob through `proxy`.
+    /// Reads the first blob through `proxy`. The reader sees to it that it is what it should be.
     async fn read(&self, proxy: &Proxy, options: ClientOptions) -> Result<Bytes, Error> {
         read(&repository(&proxy.address.to_string(), options), &self.blobs[0]).await
     }
 
-    /// Reads it through a network with this fault, and returns what was asked for. It arrives as it is: the reader sees to
-    /// that.
-    async fn arrives(&self, rule: Rule, options: ClientOptions) -> Vec<String> {
-        let proxy = self.behind([rule]).await;
+    /// Reads it over a network with these faults, and returns what was asked for.
+    async fn arrives(&self, rules: impl IntoIterator<Item = Rule>, options: ClientOptions) -> Vec<Asked> {
+        let proxy = self.behind(rules).await;
         let read = self.read(&proxy, options).await.unwrap_or_else(|error| panic!("{error}: {:?}", proxy.asked()));
-        assert_eq!(read.len() as u64, self.blobs[0].size);
-        ranges(&proxy.asked())
+        assert_eq!(read.len() as u64, SIZE);
+        ranges(&proxy)
     }
 }
 
-/// What was asked for, with its conditions.
-fn ranges(asked: &[String]) -> Vec<String> {
-    asked.iter().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().to_owned()).collect()
+/// What was asked for: all, or the bytes from the first to before the second number.
+type Asked = Option<(u64, u64)>;
+
+fn ranges(proxy: &Proxy) -> Vec<Asked> {
+    let range = |line: &String| {
+        let (first, last) = line.split_once("[bytes=")?.1.split_once(']')?.0.split_once('-')?;
+        Some((first.parse().unwrap(), last.parse::<u64>().unwrap() + 1))
+    };
+    proxy.asked().iter().map(range).collect()
 }
 
-fn get(fault: crate::proxy::Fault) -> Rule {
+/// What happens to the first request for a blob that nothing has happened to.
+fn get(fault: Fault) -> Rule {
     on("GET", "/blobs/", fault)
 }
 
-#[tokio::test]
-async fn a_large_blob_comes_over_several_connections_at_once() {
-    let scene = Scene::new(1).await;
-    let proxy = Proxy::slow(scene.registry.address().parse().unwrap(), Duration::from_millis(50)).await;
-    scene.read(&proxy, options()).await.unwrap();
-    let round_trips: Vec<_> = proxy.round_trips().iter().map(|asked| ranges(asked)).collect();
-    assert_eq!(round_trips.concat(), RANGES);
-    assert_eq!(round_trips[0].len(), 1, "whether there are ranges is seen first");
-    assert_eq!(round_trips[1][..3], RANGES[1..4], "{round_trips:?}");
+/// The connection that is slow: some bytes of it come late.
+fn slow() -> Rule {
+    get(Down(MB, Harm::Drip))
+}
+
+/// So many requests to which nothing happens.
+fn unharmed(count: usize) -> Rule {
+    get(Says("Age", "1")).times(count)
 }
 
 #[tokio::test]
-async fn each_segment_goes_on_where_its_connection_broke() {
+async fn a_large_blob_goes_on_over_several_connections_where_one_is_slow() {
+    let scene = Scene::new(1).await;
+    let asked = scene.arrives([slow()], options()).await;
+    assert_eq!(asked[0], None, "whether it is slow is seen first: {asked:?}");
+    let mut segments: Vec<_> = asked[1..].iter().copied().map(Option::unwrap).collect();
+    segments.sort_unstable();
+    assert!((SEGMENT + MB..SEGMENT + 2 * MB).contains(&segments[0].0), "one goes on meanwhile: {asked:?}");
+    assert!(segments.windows(2).all(|pair| pair[0].1 == pair[1].0 && pair[0].1 - pair[0].0 == SEGMENT), "{asked:?}");
+    assert_eq!(segments.last().unwrap().1, SIZE);
+}
+
+#[tokio::test]
+async fn a_large_blob_comes_over_one_connection_from_a_registry_that_knows_no_ranges() {
+    let scene = Scene::new(1).await;
+    assert_eq!(scene.arrives([get(DripWithout("Accept-Ranges"))], options()).await, [None]);
+    // It says that it does, and sends all.
+    let asked = scene.arrives([slow(), get(Without("range")).always()], options()).await;
+    assert!(asked.len() > 2 && asked.len() <= 1 + 3 + 1, "once is enough: {asked:?}");
+    assert!(asked.last().unwrap().is_some_and(|(_, end)| end == SIZE), "the rest was wanted: {asked:?}");
+}
+
+#[tokio::test]
+async fn a_segment_goes_on_where_its_connection_broke() {
     let scene = Scene::new(1).await;
     for harm in [Harm::Reset, Harm::End, Harm::EndUnmeasured] {
-        let asked = scene.arrives(get(Down(MB, harm)).of_part(SECOND), options()).await;
-        let again: Vec<_> = asked.iter().filter(|range| !RANGES.contains(&range.as_str())).collect();
-        let [again] = again[..] else { panic!("{harm:?}: {asked:?}") };
-        assert!(again.ends_with("-8388607] if the same"), "{harm:?}: {asked:?}");
+        let asked = scene.arrives([slow(), unharmed(1), get(Down(MB, harm))], options()).await;
+        let ends: Vec<_> = asked.iter().flatten().map(|(_, end)| end).collect();
+        let again = ends.iter().enumerate().filter(|(place, end)| ends[..*place].contains(end)).count();
+        assert_eq!((again, asked.len()), (1, 7), "{harm:?}: {asked:?}");
     }
-    scene.arrives(get(Down(100_000, Harm::Reset)).always(), options()).await;
-    scene.arrives(get(Down(MB, Harm::Stall)).of_part(LAST), impatient()).await;
-    scene.arrives(get(Down(MB, Harm::Drip)).of_part(SECOND), options()).await;
+    scene.arrives([slow(), get(Down(100_000, Harm::Reset)).always()], options()).await;
+    scene.arrives([slow(), get(Down(MB, Harm::Stall))], impatient()).await;
+    scene.arrives([slow(), get(Down(MB, Harm::Drip)).always()], options()).await;
 }
 
 #[tokio::test]
-async fn segments_bear_answers_that_do_not_come_or_are_others() {
+async fn the_rest_comes_over_one_connection_where_a_segment_does_not() {
     let scene = Scene::new(1).await;
     for fault in [
         Reset,
         LoseAnswer,
-        Answer("429 Too Many Requests\r\nRetry-After: 0"),
+        Answer("404 Not Found"),
         Answer("416 Range Not Satisfiable"),
-        Without("range"),
+        Answer("503 Service Unavailable"),
         Says("Content-Range", "bytes 17-99/100"),
-        Says("ETag", "\"another\""),
+        Says("Content-Length", "100"),
+        Without("range"),
     ] {
-        for part in ["bytes=0-", SECOND, LAST] {
-            scene.arrives(get(fault).of_part(part), options()).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_large_blob_comes_whole_from_a_registry_that_knows_no_ranges() {
-    let scene = Scene::new(1).await;
-    assert_eq!(scene.arrives(get(Without("range")).always(), options()).await, RANGES[..1]);
-    for fault in [Answer("416 Range Not Satisfiable"), Says("Content-Range", "bytes 0-1/2")] {
-        assert_eq!(scene.arrives(get(fault).of_part("bytes="), options()).await, [RANGES[0], ""], "{fault:?}");
+        let once = || ClientOptions { retry_times: 0, ..options() };
+        scene.arrives([slow(), get(fault).times(3)], once()).await;
+        scene.arrives([slow(), unharmed(4), get(fault)], once()).await;
     }
 }
 
 #[tokio::test]
 async fn no_segment_brings_wrong_bytes() {
     let scene = Scene::new(1).await;
-    for part in ["bytes=0-", SECOND, LAST] {
+    for before in [0, 4] {
         for harm in [Harm::Flip, Harm::Repeat, Harm::Skip] {
-            let proxy = scene.behind([get(Down(MB / 2, harm)).of_part(part)]).await;
-            assert_kind(scene.read(&proxy, options()).await, ErrorKind::Content, &format!("{part}: {harm:?}"));
+            let proxy = scene.behind([slow(), unharmed(before), get(Down(MB / 2, harm))]).await;
+            assert_kind(scene.read(&proxy, options()).await, ErrorKind::Content, &format!("{before}: {harm:?}"));
         }
     }
 }
 
 #[tokio::test]
-async fn a_segment_that_does_not_get_on_ends_all() {
+async fn a_large_blob_that_does_not_get_on_is_given_up() {
     let scene = Scene::new(1).await;
-    for fault in [Reset, LoseAnswer] {
-        let proxy = scene.behind([get(fault).of_part(SECOND).always()]).await;
-        assert_kind(scene.read(&proxy, options()).await, ErrorKind::Remote, &format!("{fault:?}"));
+    for (fault, expected) in [
+        (Reset, ErrorKind::Remote),
+        (Answer("503 Service Unavailable"), ErrorKind::Remote),
+        (Down(10_000, Harm::Reset), ErrorKind::Remote),
+        (Answer("404 Not Found"), ErrorKind::NotFound),
+    ] {
+        let proxy = scene.behind([slow(), get(fault).always()]).await;
+        assert_kind(scene.read(&proxy, options()).await, expected, &format!("{fault:?}"));
+        assert!(proxy.asked().len() < 60, "{fault:?}: {:?}", proxy.asked());
     }
-    let first = get(Says("Age", "1")).of_part("bytes=0-");
-    let proxy = scene.behind([first, get(Answer("404 Not Found")).always()]).await;
-    assert_kind(scene.read(&proxy, options()).await, ErrorKind::NotFound, "gone meanwhile");
 }
 
 #[tokio::test]
 async fn only_a_few_segments_of_all_blobs_wait_in_memory() {
     let scene = Scene::new(3).await;
-    // The first segments stand still, until they are asked for again.
-    let proxy = scene.behind([get(Down(MB, Harm::Stall)).of_part("bytes=0-").times(3)]).await;
+    // Each is slow, and stands still before it comes to where its segments begin.
+    let proxy = scene.behind([get(Down(MB, Harm::DripThenStall)).times(3)]).await;
     let repository = repository(&proxy.address.to_string(), impatient());
     for read in futures::future::join_all(scene.blobs.iter().map(|blob| read(&repository, blob))).await {
         read.unwrap();
     }
-    let asked = ranges(&proxy.asked());
-    let before = asked.iter().take_while(|range| !range.ends_with("if the same")).count();
-    assert_eq!(before, 3 + 3, "the three that stand still, and three that wait: {asked:?}");
-    assert!(asked.len() >= 3 * 7 + 3, "{asked:?}");
+    let asked = proxy.asked();
+    let before = asked.iter().take_while(|line| !line.ends_with("if the same")).count();
+    assert_eq!(before, 3 + 3, "the three that stand still, and three segments: {asked:?}");
 }

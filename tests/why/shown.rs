@@ -48,7 +48,7 @@ fn what_other_programs_write_has_words_of_its_own() {
         (
             dated("2026-01-01T00:00:00Z"),
             dated("2026-01-02T00:00:00Z"),
-            "  hint: oras push --annotation org.opencontainers.image.created=DATE makes it the same\n",
+            "  hint: oras push --annotation org.opencontainers.image.created=DATE or flux push artifact --reproducible makes it the same\n",
         ),
         (Picture::base(), platform, "platform linux/amd64 there, nothing here\n"),
         (
