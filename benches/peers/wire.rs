@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Default)]
 struct Counts {
@@ -38,7 +38,12 @@ impl Wire {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(upstream) else { continue };
                 let is_asked = Arc::new(AtomicBool::new(false));
-                let [up, down] = [true, false].map(|is_up| Turns { line, is_up, is_asked: Arc::clone(&is_asked) });
+                let [up, down] = [true, false].map(|is_up| Turns {
+                    line,
+                    is_up,
+                    is_asked: Arc::clone(&is_asked),
+                    there: Instant::now(),
+                });
                 relay(&client, &server, up, &all, |counts| &counts.sent);
                 relay(&server, &client, down, &all, |counts| &counts.received);
             }
@@ -57,11 +62,13 @@ struct Turns {
     line: Line,
     is_up: bool,
     is_asked: Arc<AtomicBool>,
+    /// When the last of what has been passed on is at the other end.
+    there: Instant,
 }
 
 impl Turns {
     /// Waits for as long as these bytes take on the line.
-    fn pass(&self, length: usize) {
+    fn pass(&mut self, length: usize) {
         let is_question = self.is_up && !self.is_asked.swap(self.is_up, SeqCst);
         if is_question {
             thread::sleep(self.line.round_trip);
@@ -69,12 +76,18 @@ impl Turns {
             self.is_asked.store(false, SeqCst);
         }
         if self.line.rate > 0 {
-            thread::sleep(Duration::from_secs(1) * length as u32 / self.line.rate);
+            // A wait that was longer than it should be is made up for by the next ones.
+            let begun = self.there.max(Instant::now() - Duration::from_millis(5));
+            self.there = begun + Duration::from_secs(1) * length as u32 / self.line.rate;
+            let ahead = self.there.saturating_duration_since(Instant::now());
+            if ahead > Duration::from_millis(2) {
+                thread::sleep(ahead);
+            }
         }
     }
 }
 
-fn relay(from: &TcpStream, to: &TcpStream, turns: Turns, counts: &Arc<Counts>, which: fn(&Counts) -> &AtomicU64) {
+fn relay(from: &TcpStream, to: &TcpStream, mut turns: Turns, counts: &Arc<Counts>, which: fn(&Counts) -> &AtomicU64) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     let counts = Arc::clone(counts);
     thread::spawn(move || -> io::Result<()> {
