@@ -10,7 +10,7 @@ use super::options::SidesArgs;
 use super::output::{Format, Output, write_stdout};
 use super::place::{Place, open_place};
 use super::show_diff::{Look, Shown, to_json};
-use crate::compare::{Depth, Difference, Side, compare};
+use crate::compare::{Depth, Difference, Side, Sides, compare};
 
 /// Show what differs between two of: bundles, other images, directories
 ///
@@ -47,8 +47,11 @@ impl Diff {
         let places = [Place::parse(&self.old)?, Place::parse(&self.new)?];
         let connection = Place::connect(&places, &self.sides.registry)?;
         let [old, new] = &places;
-        let (old, new) = (self.side(old, &self.old, &connection), self.side(new, &self.new, &connection));
-        let (old, new) = futures::try_join!(old, new)?;
+        let sides = Sides::new(self.sides.image.unpack_options());
+        let (old, new) = futures::try_join!(
+            self.side(old, &self.old, &connection, &sides),
+            self.side(new, &self.new, &connection, &sides)
+        )?;
         let differs = match output.format {
             Format::Json => self.write_json(&old, &new).await?,
             Format::Text => self.write_text(&old, &new).await?,
@@ -56,15 +59,14 @@ impl Diff {
         if differs { Err(Error::differs()) } else { Ok(()) }
     }
 
-    async fn side(&self, place: &Place, text: &str, connection: &Connection) -> Result<Side, Error> {
+    async fn side(&self, place: &Place, text: &str, connection: &Connection, sides: &Sides) -> Result<Side, Error> {
         let location = match place {
-            Place::Directory(path) => return Ok(Side::directory(path, &self.sides.selection.selection()).await?),
+            Place::Directory(path) => return Ok(sides.directory(path, &self.sides.selection.selection()).await?),
             Place::Image(location) => location,
         };
         let image = async |opened: &Opened| opened.image(self.sides.image.platform()).await;
         let (opened, manifest) = open_place(location, text, connection, image).await?;
-        let options = self.sides.image.unpack_options();
-        Ok(Side::image(opened.images, &manifest, &options).await?)
+        Ok(sides.image(opened.images, &manifest).await?)
     }
 
     /// Writes one difference after the other. Once nobody reads them any more, none are looked for.

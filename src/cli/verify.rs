@@ -11,7 +11,7 @@ use super::list;
 use super::location::Location;
 use super::options::SidesArgs;
 use super::output::{Format, Output, count, printable, write_stdout};
-use crate::compare::{Depth, Difference, Drift, Side, compare};
+use crate::compare::{Depth, Difference, Drift, Side, Sides, compare};
 use crate::pack::Selection;
 use crate::unpack::Include;
 
@@ -57,11 +57,9 @@ impl Verify {
         let connection = self.sides.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.sides.image.platform()).await?;
-        let options = self.sides.image.unpack_options();
-        let selection = self.selection();
-        let image = async { Ok(Side::image(opened.images, &manifest, &options).await?) };
-        let found = async { Ok::<_, Error>(Side::unpacked(&directory, &selection).await?) };
-        let (image, found) = futures::try_join!(image, found)?;
+        let (sides, selection) = (Sides::new(self.sides.image.unpack_options()), self.selection());
+        let (image, found) =
+            futures::try_join!(sides.image(opened.images, &manifest), sides.unpacked(&directory, &selection))?;
         let changes = changes(&image, &found, &ignore).await?;
         warn_of_what_is_left_out(&directory, &changes, output);
         match output.format {

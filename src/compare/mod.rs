@@ -17,7 +17,7 @@ use futures::stream::BoxStream;
 pub use contents::{Contents, First, MAX_TEXT};
 pub use drift::Drift;
 pub use error::Error;
-pub use side::Side;
+pub use side::{Side, Sides};
 pub use why::{Group, Level, Reason, Subject, What, WhyOptions, explain};
 
 use self::contents::{Collected, collect, first_difference};

@@ -1,4 +1,5 @@
-//! What is compared: a bundle that is read by its index, another image that has been read whole, a directory.
+//! What is compared: a bundle that is read by its index, another image that has been read whole, a directory. And who reads
+//! them, so that two sides take no more memory than one.
 
 use std::ops::Range;
 use std::path::Path;
@@ -22,12 +23,17 @@ const STEP: u64 = 1024 * 1024;
 /// How many entries are looked up together.
 const BATCH: usize = 256;
 
-/// One of two sides.
+/// One of two sides, which [`Sides`] reads.
 pub struct Side(Kind);
 
-/// Held while an image or a directory is read whole. What is known of its entries then is most of what there is in memory:
-/// two at once would be twice as much.
-static READING: Mutex<()> = Mutex::const_new(());
+/// Reads the sides of a comparison, at once if they are asked for at once: the indexes of two bundles are fetched beside each
+/// other. Of images and directories that are read whole, one waits for the other, because what is known of their entries
+/// meanwhile is most of what there is in memory.
+pub struct Sides {
+    options: UnpackOptions,
+    /// Held by who reads one whole.
+    turn: Mutex<()>,
+}
 
 /// What finds out what is in a directory.
 type Find = fn(&Path, &Selection) -> Result<Tree, pack::Error>;
@@ -38,20 +44,22 @@ enum Kind {
     Directory { tree: Arc<Tree>, members: MemberDigests },
 }
 
-impl Side {
+impl Sides {
+    /// With `options` for images that are read whole.
+    #[must_use]
+    pub fn new(options: UnpackOptions) -> Self {
+        Self { options, turn: Mutex::new(()) }
+    }
+
     /// An image: of a bundle, the index is read; any other is read whole, and kept in a temporary file.
     ///
     /// # Errors
     /// When it cannot be read, or is not what it should be.
-    pub async fn image(
-        source: Box<dyn OpenRange>,
-        manifest: &RawManifest,
-        options: &UnpackOptions,
-    ) -> Result<Self, Error> {
+    pub async fn image(&self, source: Box<dyn OpenRange>, manifest: &RawManifest) -> Result<Side, Error> {
         if let Some(bundle) = Indexed::open(&*source, manifest).await? {
-            return Ok(Self(Kind::Bundle { source, bundle }));
+            return Ok(Side(Kind::Bundle { source, bundle }));
         }
-        Self::whole(&*source, manifest, options).await
+        self.whole(&*source, manifest).await
     }
 
     /// An image, read whole even if it is a bundle, and kept in a temporary file: for who needs all of its layers anyway. Of
@@ -59,38 +67,40 @@ impl Side {
     ///
     /// # Errors
     /// When it cannot be read, or is not what it should be.
-    pub async fn whole(source: &dyn Open, manifest: &RawManifest, options: &UnpackOptions) -> Result<Self, Error> {
-        let _reading = READING.lock().await;
-        Ok(Self(Kind::Image(spool(source, manifest, None, options).await?)))
+    pub async fn whole(&self, source: &dyn Open, manifest: &RawManifest) -> Result<Side, Error> {
+        let _turn = self.turn.lock().await;
+        Ok(Side(Kind::Image(spool(source, manifest, None, &self.options).await?)))
     }
 
     /// A directory, or a single file: what of it would go into a bundle. All of it is read and hashed.
     ///
     /// # Errors
     /// When it cannot be packed.
-    pub async fn directory(path: &Path, selection: &Selection) -> Result<Self, Error> {
-        Self::tree(path, selection, scan).await
+    pub async fn directory(&self, path: &Path, selection: &Selection) -> Result<Side, Error> {
+        self.tree(path, selection, scan).await
     }
 
     /// The same of a directory as it is: of what somebody else's image was unpacked to, links may lead out.
     ///
     /// # Errors
     /// When something in it could not be in a bundle, as a socket.
-    pub async fn unpacked(path: &Path, selection: &Selection) -> Result<Self, Error> {
-        Self::tree(path, selection, look).await
+    pub async fn unpacked(&self, path: &Path, selection: &Selection) -> Result<Side, Error> {
+        self.tree(path, selection, look).await
     }
 
-    async fn tree(path: &Path, selection: &Selection, find: Find) -> Result<Self, Error> {
+    async fn tree(&self, path: &Path, selection: &Selection, find: Find) -> Result<Side, Error> {
         let (path, selection) = (path.to_owned(), selection.clone());
-        let _reading = READING.lock().await;
+        let _turn = self.turn.lock().await;
         blocking(move || {
             let tree = find(&path, &selection)?;
             let members = tree.member_digests(PackOptions::default().threads)?;
-            Ok(Self(Kind::Directory { tree: Arc::new(tree), members }))
+            Ok(Side(Kind::Directory { tree: Arc::new(tree), members }))
         })
         .await
     }
+}
 
+impl Side {
     /// How many paths there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -183,4 +193,35 @@ async fn read(tree: Arc<Tree>, (entry, offset, length): (usize, u64, u64)) -> Re
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| content::Error::new(ErrorKind::Local, error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::{BoxFuture, FutureExt};
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_side_that_is_read_whole_has_the_turn_until_it_is_read_and_an_index_needs_none() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.txt"), "alpha\n").unwrap();
+        let (bundle, all) = (pack::pack(folder.path()).unwrap(), Selection::default());
+        let sides = Sides::new(UnpackOptions::default());
+        let (path, manifest) = (folder.path(), bundle.raw_manifest().clone());
+        let read: [BoxFuture<'_, Result<Side, Error>>; 3] = [
+            sides.whole(&bundle, &manifest).boxed(),
+            sides.directory(path, &all).boxed(),
+            sides.unpacked(path, &all).boxed(),
+        ];
+        for mut read in read {
+            assert!(poll!(&mut read).is_pending());
+            assert!(sides.turn.try_lock().is_err());
+            assert_eq!(read.await.unwrap().count(), 1);
+            assert!(sides.turn.try_lock().is_ok());
+        }
+        let _others = sides.turn.lock().await;
+        let image = pack::pack(path).unwrap();
+        assert_eq!(sides.image(Box::new(image), &manifest).await.unwrap().count(), 1);
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bndlr::bundle::{Entry, Indexed, Kind};
-use bndlr::compare::{self, Depth, Difference, Side};
+use bndlr::compare::{self, Depth, Difference, Sides};
 use bndlr::content::{CopyOptions, Source, copy};
 use bndlr::pack::{Bundle, PackOptions, Selection, scan};
 use bndlr::reference::Tag;
@@ -155,12 +155,13 @@ async fn of_two_bundles_only_members_that_differ_are_compared() {
     changed[2_000_000] ^= 1;
     std::fs::write(directory.path().join("05"), changed).unwrap();
     let (_second, new) = behind(&pack(directory.path()), |_| ()).await;
+    let sides = Sides::new(UnpackOptions::default());
     let side = async |meter: &Meter| {
         let repository = repository(&meter.address);
         let manifest = repository.manifest(&v1().into()).await.unwrap();
-        Side::image(Box::new(repository), &manifest, &UnpackOptions::default()).await.unwrap()
+        sides.image(Box::new(repository), &manifest).await.unwrap()
     };
-    let local = Side::directory(directory.path(), &Selection::default()).await.unwrap();
+    let local = sides.directory(directory.path(), &Selection::default()).await.unwrap();
     let (a, b) = (side(&old).await, side(&new).await);
     for (a, b, expected) in [(&a, &b, &["03", "05"][..]), (&a, &local, &["03", "05"]), (&b, &local, &[])] {
         old.take();

@@ -24,7 +24,7 @@ use self::archive::{Blob, Pair};
 use self::image::{Image, Known};
 use self::kept::Kept;
 use self::reason::Reasons;
-use super::{Contents, Depth, Difference, Error, Side, compare};
+use super::{Contents, Depth, Difference, Error, Side, Sides, compare};
 use crate::bundle::Index;
 use crate::content::{self, ErrorKind, OpenRange, apart};
 use crate::manifest::{Descriptor, RawManifest};
@@ -121,12 +121,12 @@ impl Layers<'_> {
     }
 
     /// One of the two images. Unless both are bundles, the layers are needed whole, and all that is in them is verified.
-    async fn side(&self, number: usize) -> Result<Side, Error> {
+    async fn side(&self, number: usize, sides: &Sides) -> Result<Side, Error> {
         let (source, image) = (self.sources[number].clone(), [self.known.a, self.known.b][number]);
         if self.are_bundles() {
-            Side::image(Box::new(source), image.raw, &self.options.unpack).await
+            sides.image(Box::new(source), image.raw).await
         } else {
-            Side::whole(&source, image.raw, &self.options.unpack).await
+            sides.whole(&source, image.raw).await
         }
     }
 
@@ -136,7 +136,8 @@ impl Layers<'_> {
 
     /// Says how the files differ, and returns where.
     async fn files(&self, reasons: &mut Reasons) -> Result<BTreeSet<Vec<u8>>, Error> {
-        let (a, b) = futures::try_join!(self.side(0), self.side(1))?;
+        let sides = Sides::new(self.options.unpack.clone());
+        let (a, b) = futures::try_join!(self.side(0, &sides), self.side(1, &sides))?;
         let mut differing = BTreeSet::new();
         let visit = |difference: Difference| {
             if let Some(file) = difference.file() {
