@@ -89,7 +89,7 @@ pub struct Copied {
     pub blobs: Vec<(Descriptor, Outcome)>,
     /// The manifests that were copied because they refer to another one.
     pub referrers: Vec<(Descriptor, Outcome)>,
-    /// Whether the target's manifest, one of its tags or a referrer is another than before.
+    /// Whether anything was written: a blob that the target had lost, a manifest, a referrer or a tag.
     pub changed: bool,
 }
 
@@ -159,7 +159,8 @@ pub async fn copy(
         target.tag(&manifest, tag).await?;
     }
     let (blobs, referrers) = (copying.blobs.outcomes(), copying.referrers.outcomes());
-    let changed = missing.any() || referrers.iter().any(|(_, outcome)| *outcome != Outcome::Exists);
+    let is_written = |(_, outcome): &(Descriptor, Outcome)| matches!(outcome, Outcome::Uploaded | Outcome::Mounted);
+    let changed = missing.any() || blobs.iter().any(is_written) || copying.manifests.outcomes().iter().any(is_written);
     Ok(Copied { manifest, blobs, referrers, changed })
 }
 

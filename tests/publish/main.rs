@@ -2,6 +2,7 @@
 //! known before anything is sent.
 
 mod check;
+mod damaged;
 #[path = "../docker_registry/mod.rs"]
 mod docker_registry;
 #[path = "../embedded/mod.rs"]

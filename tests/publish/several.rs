@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::embedded::Embedded;
 use crate::program::Desk;
+use crate::proxy::{Fault, Proxy, on};
 
 fn desk() -> Desk {
     let desk = Desk::new();
@@ -92,5 +93,25 @@ async fn what_is_known_to_stand_in_the_way_of_one_keeps_everything_from_all() {
         assert!(ran.stderr.contains(message) && !ran.stderr.contains(" > P"), "{ran:?}");
         assert_eq!(desk.run(&format!("resolve {host}/a:v1")).code, Some(3));
         assert!(!desk.path("new").exists());
+    }
+}
+
+/// It may have nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_mounted_from_a_repository_for_which_the_push_failed() {
+    for flags in ["", "--immutable", "--if-changed"] {
+        let (registry, desk) = (Embedded::in_memory().await, desk());
+        let full = on("POST", "/v2/a/blobs/uploads/", Fault::Answer("507 Insufficient Storage")).always();
+        let proxy = Proxy::start(registry.address().parse().unwrap(), vec![full]).await;
+        let host = proxy.address;
+        let references = format!("{host}/a:v1 {host}/b:v1 {host}/c:v1");
+        let ran = desk.run(&format!("push tree {references} --retry-times 0 {flags} --format json"));
+        assert_eq!(ran.code, Some(6), "{ran:?}");
+        let results = ran.json()["destinations"].as_array().unwrap().clone();
+        assert_eq!(results.iter().map(|one| &one["result"]).collect::<Vec<_>>(), ["failed", "pushed", "pushed"]);
+        assert_eq!(ran.json()["references"].as_array().unwrap().len(), 2);
+        let asked = proxy.asked();
+        let from = |name: &str| asked.iter().filter(|line| line.contains(&format!("&from={name}"))).count();
+        assert_eq!((from("a"), from("b")), (0, 2), "{asked:#?}");
     }
 }

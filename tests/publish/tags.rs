@@ -163,6 +163,46 @@ async fn each_of_several_tags_is_left_or_moved_for_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_digest_of_a_push_that_changed_nothing_is_the_one_that_the_tag_has() {
+    for place in Place::all().await {
+        let first = place.pushed("REF:v1 -l revision=1");
+        let digest = first["digest"].as_str().unwrap();
+        let reference = format!("{}@{digest}", place.name);
+        // Longer, so that the manifest has another size.
+        let flags = "REF:v1 -a k=value --if-changed";
+        let text = place.push(&format!("{flags} --digest-file digest.txt")).ok();
+        assert_eq!((text, place.desk().read("digest.txt")), (format!("{reference}\n"), format!("{digest}\n")));
+        for check in ["", "--check"] {
+            let json = place.pushed(&format!("{flags} {check}"));
+            assert_eq!(json["result"], "unchanged");
+            for key in ["reference", "references", "digest", "mediaType", "size", "tags"] {
+                assert_eq!(json[key], first[key], "{key} {check}");
+            }
+            let there =
+                json!([{"reference": reference, "digest": digest, "result": "unchanged", "tags": {"v1": digest}}]);
+            assert_eq!(json["destinations"], there, "{check}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_digest_of_a_push_that_moved_one_of_its_tags_is_the_one_that_this_has() {
+    for place in Place::all().await {
+        let first = place.pushed("REF:v1 -l revision=1")["digest"].clone();
+        for (number, tags) in ["REF:new -t v1", "REF:v1 -t newer", "REF:newest -t v1,new"].into_iter().enumerate() {
+            let flags = format!("{tags} --if-changed -a number={number} --digest-file digest.txt");
+            let pushed = place.pushed(&flags);
+            let digest = pushed["digest"].as_str().unwrap();
+            assert_ne!(pushed["digest"], first, "{tags}");
+            assert_eq!(pushed["reference"], format!("{}@{digest}", place.name), "{tags}");
+            assert_eq!(place.desk().read("digest.txt"), format!("{digest}\n"), "{tags}");
+            let there = pushed["destinations"][0]["tags"].as_object().unwrap();
+            assert_eq!((there["v1"] == first, there.values().filter(|other| *other == digest).count()), (true, 1));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_digest_that_was_expected_and_is_not_packed_stops_a_push_before_anything_is_sent() {
     for place in Place::all().await {
         let digest = place.pushed("REF:right")["digest"].as_str().unwrap().to_owned();
@@ -190,6 +230,28 @@ async fn a_tag_of_which_a_digest_is_expected_is_not_left_alone_with_another_one(
         let flags = format!("REF:v1 -l revision=2 --if-changed --expect-digest {labelled}");
         assert_eq!(place.pushed(&flags)["result"], "pushed");
         assert_eq!(place.digest("v1"), Some(labelled));
+    }
+}
+
+/// Not the digest of the same content that the tag has: that was not packed here.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_digest_that_is_expected_is_the_one_that_is_packed() {
+    for place in Place::all().await {
+        let labelled = place.pushed("REF:other -l revision=2")["digest"].as_str().unwrap().to_owned();
+        let first = place.pushed("REF:v1 -l revision=1")["digest"].as_str().unwrap().to_owned();
+        for (flags, expected) in [("--if-changed", &first), ("--immutable", &first), ("--immutable", &labelled)] {
+            let pinned = format!("REF:v1@{expected}");
+            let flagged = format!("REF:v1 --expect-digest {expected}");
+            // A place in a layout has one of both.
+            for reference in [Some(flagged), (!place.is_layout()).then_some(pinned)].into_iter().flatten() {
+                place.without_writing(|place| {
+                    let ran = place.push(&format!("{reference} -l revision=2 {flags}"));
+                    failed(&ran, 7);
+                    (ran, ())
+                });
+            }
+        }
+        assert_eq!(place.digest("v1"), Some(first));
     }
 }
 
