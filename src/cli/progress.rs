@@ -14,19 +14,10 @@ use crate::content::{Observer, Outcome};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, media_type};
 
-/// What stands behind a label, and how many columns that takes at most: the first that fits is shown.
-const BARS: [(&str, usize); 5] = [
-    ("{msg} [{bar:10}] {done} of {total}{rate}{left}", 54),
-    ("{msg} [{bar:6}] {done} of {total}{rate}{left}", 50),
-    ("{msg} {percent:>3}%{rate}{left}", 29),
-    ("{msg} {percent:>3}%{left}", 19),
-    ("{msg} {percent:>3}%", 5),
-];
-/// For terminals on which not even the label has room.
-const NARROWEST_BAR: &str = "{wide_msg} {percent:>3}%";
-
 /// How long it takes until what is left can be told.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What takes as long as this stands still, and nobody knows when it ends.
+const FOREVER: Duration = Duration::from_hours(100 * 24);
 
 /// Shows how a copy or a pull goes on.
 pub(super) struct Progress {
@@ -89,43 +80,66 @@ fn bars(output: &Output) -> MultiProgress {
     MultiProgress::with_draw_target(target)
 }
 
-fn bar(bars: &MultiProgress, total: u64, message: String) -> ProgressBar {
-    let width = tcgetwinsize(std::io::stderr()).map_or(usize::MAX, |size| size.ws_col.into());
-    let style =
-        ProgressStyle::with_template(template(width, &message)).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = bars.add(ProgressBar::new(total).with_style(in_our_words(style)).with_message(message));
+fn bar(bars: &MultiProgress, total: u64, label: String) -> ProgressBar {
+    // As wide as the terminal is when it is drawn. A line that cannot be written is one that nobody sees.
+    let draw = move |state: &ProgressState, to: &mut dyn Write| {
+        let width = tcgetwinsize(std::io::stderr()).map_or(usize::MAX, |size| size.ws_col.into());
+        let _ = to.write_str(&Moment::of(state).line(width, &label));
+    };
+    let style = ProgressStyle::with_template("{line}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = bars.add(ProgressBar::new(total).with_style(style.with_key("line", draw)));
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 
-/// What is shown beside a label on a terminal of so many columns.
-fn template(width: usize, label: &str) -> &'static str {
-    let room = width.saturating_sub(label.chars().count());
-    BARS.into_iter().find(|(_, columns)| *columns <= room).map_or(NARROWEST_BAR, |(template, _)| template)
+/// How far something is.
+struct Moment {
+    done: u64,
+    total: u64,
+    /// In bytes a second, once it is known.
+    rate: Option<u64>,
+    /// How long it still takes, once that can be told.
+    left: Option<Duration>,
 }
 
-/// Sizes and durations as they are everywhere else. How fast it is and what is left are shown once they are known.
-#[expect(clippy::cast_sign_loss, reason = "a rate that is shown is positive")]
-fn in_our_words(style: ProgressStyle) -> ProgressStyle {
-    // A line that cannot be written is one that nobody sees.
-    style
-        .progress_chars("=> ")
-        .with_key("done", |state: &ProgressState, to: &mut dyn Write| {
-            let _ = to.write_str(&size(state.pos()));
-        })
-        .with_key("total", |state: &ProgressState, to: &mut dyn Write| {
-            let _ = to.write_str(&size(state.len().unwrap_or(0)));
-        })
-        .with_key("rate", |state: &ProgressState, to: &mut dyn Write| {
-            if state.per_sec() >= 1.0 {
-                let _ = write!(to, ", {}/s", size(state.per_sec() as u64));
-            }
-        })
-        .with_key("left", |state: &ProgressState, to: &mut dyn Write| {
-            if state.per_sec() >= 1.0 && state.elapsed() > PATIENCE {
-                let _ = write!(to, ", {} left", duration::shown(state.eta()));
-            }
-        })
+impl Moment {
+    #[expect(clippy::cast_sign_loss, reason = "a rate that is shown is positive")]
+    fn of(state: &ProgressState) -> Self {
+        let (done, total) = (state.pos(), state.len().unwrap_or(0));
+        let rate = Some(state.per_sec() as u64).filter(|rate| *rate > 0);
+        let left = rate.filter(|_| state.elapsed() > PATIENCE).map(|_| state.eta()).filter(|left| *left < FOREVER);
+        Self { done, total, rate, left }
+    }
+
+    /// A line with this label for a terminal of so many columns: as much of it as has room however long it gets, so that it
+    /// does not change its looks on the way.
+    fn line(&self, width: usize, label: &str) -> String {
+        let percent = format!("{:>3}%", self.share(100));
+        let of = format!("{} of {}", size(self.done), size(self.total));
+        let rate = self.rate.map(|rate| format!(", {}/s", size(rate))).unwrap_or_default();
+        let left = self.left.map(|left| format!(", {} left", duration::shown(left))).unwrap_or_default();
+        match width.saturating_sub(label.chars().count()) {
+            54.. => format!("{label} [{}] {of}{rate}{left}", self.strip(10)),
+            50.. => format!("{label} [{}] {of}{rate}{left}", self.strip(6)),
+            29.. => format!("{label} {percent}{rate}{left}"),
+            19.. => format!("{label} {percent}{left}"),
+            5.. => format!("{label} {percent}"),
+            _ => format!("{} {percent}", label.chars().take(width.saturating_sub(5)).collect::<String>()),
+        }
+    }
+
+    /// How many of so many parts are done.
+    fn share(&self, parts: usize) -> usize {
+        let done = u128::from(self.done.min(self.total)) * parts as u128;
+        (done / u128::from(self.total.max(1))) as usize
+    }
+
+    /// `==>   `
+    fn strip(&self, columns: usize) -> String {
+        let full = self.share(columns);
+        let head = if full < columns { ">" } else { "" };
+        format!("{:<columns$}", "=".repeat(full) + head)
+    }
 }
 
 /// The short digest and the kind of some content.
@@ -143,45 +157,39 @@ pub(super) fn name(descriptor: &Descriptor) -> String {
 mod tests {
     use super::*;
 
-    /// How a template looks when everything in it is as long as it gets.
-    fn longest(template: &str, label: &str) -> String {
-        let rate = format!(", {}/s", size(999_000));
-        let left = format!(", {} left", duration::shown(Duration::from_secs(3599)));
-        let (six, ten) = ("=".repeat(6), "=".repeat(10));
-        let of = [
-            ("{msg}", label),
-            ("{bar:6}", &six),
-            ("{bar:10}", &ten),
-            ("{done}", &size(999_000)),
-            ("{total}", &size(999_000)),
-            ("{percent:>3}", "100"),
-            ("{rate}", &rate),
-            ("{left}", &left),
-        ];
-        of.into_iter().fold(template.to_owned(), |line, (part, shown)| line.replace(part, shown))
-    }
+    const LABEL: &str = "Downloading d213f9ccc4e4 layer";
+
+    /// When everything that is shown is as long as it gets.
+    const LONGEST: Moment =
+        Moment { done: 999_000, total: 999_000, rate: Some(999_000), left: Some(Duration::from_secs(3599)) };
 
     #[test]
-    fn a_bar_has_room_beside_its_whole_label() {
-        let label = "Downloading d213f9ccc4e4 layer";
-        for (width, parts) in [
-            (200, &["[", "of", "/s", "left"][..]),
-            (80, &["[", "of", "/s", "left"]),
-            (60, &["%", "/s", "left"]),
-            (50, &["%", "left"]),
-            (40, &["%"]),
+    fn a_bar_shows_what_has_room_beside_its_whole_label() {
+        let moment = Moment { done: 4_400_000, total: 24_000_000, rate: Some(2_000_000), left: None };
+        let left = Moment { left: Some(Duration::from_secs(9)), ..moment };
+        for (width, moment, expected) in [
+            (200, &left, " [=>        ] 4.4 MB of 24 MB, 2.0 MB/s, 9s left"),
+            (84, &moment, " [=>        ] 4.4 MB of 24 MB, 2.0 MB/s"),
+            (80, &left, " [=>    ] 4.4 MB of 24 MB, 2.0 MB/s, 9s left"),
+            (60, &left, "  18%, 2.0 MB/s, 9s left"),
+            (50, &left, "  18%, 9s left"),
+            (40, &left, "  18%"),
+            (80, &LONGEST, " [======] 999 kB of 999 kB, 999 kB/s, 59m 59s left"),
         ] {
-            let line = longest(template(width, label), label);
-            assert!(line.starts_with(label) && line.chars().count() <= width, "{width}: {line}");
-            assert!(parts.iter().all(|part| line.contains(part)) && !line.contains('{'), "{width}: {line}");
+            assert_eq!(moment.line(width, LABEL), format!("{LABEL}{expected}"), "{width}");
         }
-        assert_eq!(template(20, label), NARROWEST_BAR);
+        assert_eq!(left.line(20, LABEL), "Downloading d21  18%");
     }
 
     #[test]
-    fn a_bar_says_how_many_columns_it_takes() {
-        for (template, columns) in BARS {
-            assert_eq!(longest(template, "").chars().count(), columns, "{template}");
+    fn a_bar_is_never_wider_than_the_terminal() {
+        for width in 5..200 {
+            let line = LONGEST.line(width, LABEL);
+            assert!(line.chars().count() <= width, "{width}: {line}");
         }
+        let nothing = Moment { done: 0, total: 0, rate: None, left: None };
+        assert_eq!(nothing.line(80, LABEL), format!("{LABEL} [>     ] 0 B of 0 B"));
+        let all = Moment { done: u64::MAX, total: u64::MAX, rate: None, left: None };
+        assert!(all.line(80, LABEL).contains("[======]"));
     }
 }
