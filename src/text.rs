@@ -6,6 +6,7 @@
 //! through either as it is.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// How many characters of somebody else's an error has in it at one place.
 const LONGEST: usize = 300;
@@ -52,6 +53,13 @@ pub fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
+/// `1 second`, `60 seconds`, `0.5 seconds`: as long as the user may have said.
+#[must_use]
+pub fn seconds(duration: Duration) -> String {
+    let plural = if duration == Duration::from_secs(1) { "" } else { "s" };
+    format!("{} second{plural}", duration.as_secs_f64())
+}
+
 /// Whether a character is one that nobody sees: it could steer a terminal, or make a text look like another one. These
 /// are control characters, line and paragraph separators, marks of direction, and what has no width, but for the two
 /// that join letters and emoji.
@@ -90,6 +98,12 @@ pub fn excerpt(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_second_is_no_seconds() {
+        let shown = [1000, 60_000, 500].map(|milliseconds| seconds(Duration::from_millis(milliseconds)));
+        assert_eq!(shown, ["1 second", "60 seconds", "0.5 seconds"]);
+    }
 
     #[test]
     fn sizes_have_three_digits_at_most() {

@@ -32,6 +32,9 @@ fn every_command_has_help_that_teaches() {
         let below = commands(&help);
         assert!(help.contains("\nExample") || !below.is_empty(), "{name} has no example");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{name} has a line that is too long");
+        let examples = help.split_once("\nExample").map_or("", |(_, examples)| examples);
+        // What is broken in two on a common terminal cannot be copied.
+        assert!(examples.lines().all(|line| line.chars().count() <= 80), "{name} has an example that is too long");
         waiting.extend(below.into_iter().map(|name| path.iter().cloned().chain([name]).collect()));
         seen += 1;
     }

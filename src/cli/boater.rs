@@ -197,7 +197,7 @@ impl GetBlob {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  bndlr put-blob -u \"$USER\" --password-stdin localhost:5000/my/repo ./layer.tar.gz <password")]
+  bndlr put-blob -u me --password-stdin localhost:5000/repo ./blob <password")]
 pub(super) struct PutBlob {
     #[arg(value_name = "REPOSITORY")]
     repository: String,

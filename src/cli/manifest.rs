@@ -20,7 +20,7 @@ use crate::remote::{AnyManifest, RemoteRepository};
 Examples:
   bndlr manifest get localhost:5000/demo:v1 | jq .layers
   bndlr manifest head localhost:5000/demo:v1
-  bndlr manifest get ghcr.io/team/app:v1 | bndlr manifest put localhost:5000/app:v1 -
+  bndlr manifest get ghcr.io/a/b:v1 | bndlr manifest put localhost:5000/b:v1 -
   bndlr manifest delete localhost:5000/demo:v1")]
 pub(super) struct Manifest {
     #[command(subcommand)]
@@ -243,7 +243,7 @@ pub(super) async fn store(
 #[command(after_help = "\
 Examples:
   bndlr manifest delete localhost:5000/demo:v1
-  bndlr manifest delete localhost:5000/demo@$(bndlr resolve localhost:5000/demo:v1)")]
+  bndlr manifest delete localhost:5000/a@$(bndlr resolve localhost:5000/a:v1)")]
 struct Delete {
     /// A tag or a digest, which has to be said
     #[arg(value_name = "REFERENCE")]

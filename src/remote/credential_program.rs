@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::reference::Registry;
+use crate::text::seconds;
 
 use super::credentials::Login;
 use super::docker_config::server_name;
@@ -89,7 +90,7 @@ impl Program {
         let child = started.map_err(|error| self.error(format!("cannot be run: {error}")))?;
         let ended = tokio::time::timeout(self.patience, converse(child, input)).await;
         let (status, said) = ended
-            .map_err(|_| self.error(format!("says nothing for {} seconds", self.patience.as_secs_f64())))?
+            .map_err(|_| self.error(format!("says nothing for {}", seconds(self.patience))))?
             .map_err(|error| self.error(format!("cannot be talked to: {error}")))?;
         if said.len() as u64 > MAX_ANSWER {
             return Err(self.error(format!("says more than {MAX_ANSWER} bytes")));

@@ -7,6 +7,7 @@ use crate::content::{self, ErrorKind};
 use crate::digest::Digest;
 use crate::manifest::Invalid;
 use crate::reference::Tag;
+use crate::text::seconds;
 
 use super::network::Network;
 use super::refusal::Refusal;
@@ -27,7 +28,7 @@ pub enum Error {
         network: Network,
     },
     /// Nothing moved for too long.
-    #[error("{request}: nothing came for {} seconds", after.as_secs_f64())]
+    #[error("{request}: nothing came for {}", seconds(*after))]
     Stalled {
         /// The request.
         request: String,
