@@ -76,8 +76,9 @@ impl Turns {
             self.is_asked.store(false, SeqCst);
         }
         if self.line.rate > 0 {
-            // A wait that was longer than it should be is made up for by the next ones.
-            let begun = self.there.max(Instant::now() - Duration::from_millis(5));
+            let now = Instant::now();
+            // A wait that was a little longer than it should be is made up for by the next ones.
+            let begun = if self.there + Duration::from_millis(5) < now { now } else { self.there };
             self.there = begun + Duration::from_secs(1) * length as u32 / self.line.rate;
             let ahead = self.there.saturating_duration_since(Instant::now());
             if ahead > Duration::from_millis(2) {
