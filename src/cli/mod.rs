@@ -232,6 +232,27 @@ fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The command that the first of these arguments names, as if there were no other, if it is one that is often run: to learn
+/// them all takes longer than to find out that a directory has not changed.
+fn command_alone(arguments: &[OsString]) -> Option<clap::Command> {
+    let name = arguments.get(1)?.to_str()?;
+    let augment = match name {
+        "push" => push::Push::augment_args,
+        "pull" => pull::Pull::augment_args,
+        "build" => build::Build::augment_args,
+        "copy" => copy::CopyCommand::augment_args,
+        "ls" => list::List::augment_args,
+        "cat" => cat::Cat::augment_args,
+        "diff" => diff::Diff::augment_args,
+        "verify" => verify::Verify::augment_args,
+        "resolve" => resolve::Resolve::augment_args,
+        "version" => version::Version::augment_args,
+        _ => return None,
+    };
+    let command = augment(clap::Command::new(name.to_owned()));
+    Some(Global::augment_args(clap::Command::new("bndlr")).subcommand(command))
+}
+
 /// Runs the program with the arguments of this process.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -314,4 +335,31 @@ fn asked_format(arguments: &[OsString]) -> Format {
     let json = arguments.iter().any(|argument| argument == "--format=json")
         || arguments.windows(2).any(|pair| pair == ["--format", "json"]);
     if json { Format::Json } else { Format::Text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_alone_is_the_one_that_it_is_among_all() {
+        let mut all = command();
+        all.build();
+        let mut found = 0;
+        for known in all.get_subcommands() {
+            let name = known.get_name();
+            let Some(mut alone) = command_alone(&["bndlr".into(), name.into()]) else { continue };
+            alone.build();
+            let alone = alone.find_subcommand(name).unwrap();
+            let help = |command: &clap::Command| command.clone().render_long_help().to_string();
+            assert_eq!(help(alone), help(known));
+            let parts = |command: &clap::Command| {
+                let groups: Vec<_> = command.get_groups().collect();
+                format!("{:?} {groups:?}", command.get_arguments().collect::<Vec<_>>())
+            };
+            assert_eq!(parts(alone), parts(known));
+            found += 1;
+        }
+        assert_eq!(found, 10);
+    }
 }
