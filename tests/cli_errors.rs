@@ -371,7 +371,7 @@ fn an_interrupted_push_leaves_nothing_behind_here_or_there() {
     for hears in [true, false] {
         let desk = Desk::with_tree();
         let wire = Wire::start(move |request| match request.split(' ').next() {
-            Some("HEAD") => (answer("404 Not Found", "", 0, b""), Then::Close),
+            Some("HEAD" | "GET") => (answer("404 Not Found", "", 0, b""), Then::Close),
             Some("POST") => (answer("202 Accepted", "Location: /upload\r\n", 0, b""), Then::Close),
             Some("DELETE") if hears => (answer("204 No Content", "", 0, b""), Then::Close),
             _ => (Vec::new(), Then::Hang),
@@ -394,7 +394,7 @@ async fn an_interrupted_push_cancels_its_uploads_where_connections_are_kept() {
     let (sender, mut begun) = tokio::sync::mpsc::unbounded_channel();
     let uploads = AtomicUsize::new(0);
     let registry = fake::server(move |request| match request.method.as_str() {
-        "HEAD" => ResponseTemplate::new(404),
+        "HEAD" | "GET" => ResponseTemplate::new(404),
         "POST" => fake::redirect(202, format!("/uploads/{}", uploads.fetch_add(1, Ordering::Relaxed))),
         "PUT" => {
             // The test may have seen enough.
@@ -422,7 +422,7 @@ fn an_interrupted_push_cancels_an_upload_again_where_the_connection_ends_under_i
     let desk = Desk::with_tree();
     let is_first = AtomicBool::new(true);
     let wire = Wire::start(move |request| match request.split(' ').next() {
-        Some("HEAD") => (answer("404 Not Found", "", 0, b""), Then::Close),
+        Some("HEAD" | "GET") => (answer("404 Not Found", "", 0, b""), Then::Close),
         Some("POST") => (answer("202 Accepted", "Location: /upload\r\n", 0, b""), Then::Close),
         Some("DELETE") if is_first.swap(false, Ordering::Relaxed) => (Vec::new(), Then::Close),
         Some("DELETE") => (answer("204 No Content", "", 0, b""), Then::Close),

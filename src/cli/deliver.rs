@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::connect::Connection;
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count};
 use super::progress::Progress;
-use crate::content::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Source, Target, copy};
+use crate::content::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Look, Source, Target, copy};
 use crate::digest::Digest;
 use crate::layout::{ArchiveWriter, Directory};
 use crate::manifest::RawManifest;
@@ -19,6 +20,8 @@ pub(super) struct Destination {
     pub(super) tags: Vec<Tag>,
     /// Digests that the image must have.
     pub(super) expected: Vec<Digest>,
+    /// What the tags point to, if that is being asked already.
+    ahead: Option<Ahead>,
 }
 
 impl Destination {
@@ -29,9 +32,7 @@ impl Destination {
             let at = destinations.iter().position(|other| other.location.place() == location.place());
             let destination = match at {
                 Some(at) => &mut destinations[at],
-                None => {
-                    destinations.push_mut(Self { location: location.clone(), tags: Vec::new(), expected: Vec::new() })
-                }
+                None => destinations.push_mut(Self::untagged(location)),
             };
             destination.expected.extend(location.digest());
             for tag in location.tags().iter().chain(tags) {
@@ -45,7 +46,21 @@ impl Destination {
 
     /// Where this location is, for something that gets no tag there.
     pub(super) fn untagged(location: &Location) -> Self {
-        Self { location: location.clone(), tags: Vec::new(), expected: Vec::new() }
+        Self { location: location.clone(), tags: Vec::new(), expected: Vec::new(), ahead: None }
+    }
+
+    /// Begins to ask a registry what the tags point to, while something else is done: a push is to know it.
+    pub(super) fn look_ahead(&mut self, connection: &Connection) -> Result<(), Error> {
+        if let Some(repository) = self.repository() {
+            self.ahead = Some(Ahead::begin(connection.repository(repository)?, self.tags.clone()));
+        }
+        Ok(())
+    }
+
+    /// What that came to.
+    async fn look(&self) -> Result<Option<Look>, Error> {
+        let Some(ahead) = &self.ahead else { return Ok(None) };
+        ahead.look().await.map_err(|error| self.explain(error))
     }
 
     /// Where it is, without tags.
@@ -159,7 +174,8 @@ impl<'a> Delivery<'a> {
         output.say(format!("{begins} {}", destination.names()[0]));
         let observer = Arc::new(Progress::new(output, goes_on));
         let (concurrency, referrers, mount_from) = (self.concurrency, self.referrers, sibling.cloned());
-        let options = CopyOptions { concurrency, referrers, mount_from, observer };
+        let look = destination.look().await?;
+        let options = CopyOptions { concurrency, referrers, mount_from, look, observer };
         let copied = self.deliver(destination, tags, &options).await;
         copied.map_err(|error| error.about(&destination.location))
     }

@@ -3,6 +3,7 @@
 //! What a user typed is parsed into one struct per command, and each command turns that into what the rooms to the left
 //! need. Everything that is said to a person is said here.
 
+mod ahead;
 mod annotations;
 mod ask;
 mod attach;

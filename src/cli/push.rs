@@ -89,6 +89,9 @@ impl Push {
         }
         let named: Vec<_> = locations.iter().chain(&about).cloned().collect();
         let connection = self.registry.connect(&named)?;
+        if self.contract.is_blind() {
+            destinations.iter_mut().try_for_each(|destination| destination.look_ahead(&connection))?;
+        }
         let subject = subject(about.as_ref(), &connection).await?;
         let bundle = if self.this_program {
             of_this_program(output).await?.into_image(self.pack.format())

@@ -1,7 +1,9 @@
 //! Copying: blobs before manifests, manifests before what refers to them, all that before tags; each of them once.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, FutureExt};
@@ -9,7 +11,7 @@ use futures::stream::{self, TryStreamExt};
 use tokio::sync::Semaphore;
 
 use super::each::Each;
-use super::{Error, ErrorKind, Open, Reader, Source, Target, read_manifest};
+use super::{Error, ErrorKind, Look, Open, Reader, Source, Target, read_manifest};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, Manifest, RawManifest, media_type};
 use crate::reference::{Identifier, Repository, Tag};
@@ -70,13 +72,21 @@ pub struct CopyOptions {
     /// A repository that has all of the blobs by now, as that of an earlier copy: a target in the same registry mounts them
     /// from there. Otherwise from the source itself, if that is in the same registry.
     pub mount_from: Option<Repository>,
+    /// What the tags were found to point to; without it, that is asked while blobs are under way.
+    pub look: Option<Look>,
     /// Who sees how it goes on.
     pub observer: Arc<dyn Observer>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { concurrency: DEFAULT_CONCURRENCY, referrers: false, mount_from: None, observer: Arc::new(()) }
+        Self {
+            concurrency: DEFAULT_CONCURRENCY,
+            referrers: false,
+            mount_from: None,
+            look: None,
+            observer: Arc::new(()),
+        }
     }
 }
 
@@ -103,9 +113,10 @@ impl Copied {
 
 /// Copies what `identifier` picks in `source`, with everything that it needs, to `target`, and lets `tags` point to it.
 ///
-/// What is at the target is not sent again. Nothing points to a manifest before all that it needs is there, and no tag
-/// before the referrers are. Foreign layers are copied like others if the source has them, and left out if not: nothing is
-/// ever fetched from the URLs that a manifest names.
+/// What is at the target is not sent again. Of a manifest that takes the place of another one at a tag, the blobs that both
+/// name are not even asked for, if the target [vouches](Target::tagged_with) for them. Nothing points to a manifest before all
+/// that it needs is there, and no tag before the referrers are. Foreign layers are copied like others if the source has them,
+/// and left out if not: nothing is ever fetched from the URLs that a manifest names.
 ///
 /// ```no_run
 /// # async fn mirror() -> Result<(), Box<dyn std::error::Error>> {
@@ -143,20 +154,23 @@ pub async fn copy(
         with_referrers: options.referrers,
         concurrency,
         permits: Semaphore::new(concurrency),
+        known: OnceLock::new(),
         blobs: Each::default(),
         manifests: Each::default(),
         referrers: Each::default(),
     };
     // Whether the manifest is there is asked while the blobs are under way: it costs no round trip of its own.
-    let ((), missing) = futures::try_join!(copying.successors(&manifest, 0), copying.missing(&manifest, tags))?;
+    let missing = copying.missing(&manifest, tags, options.look.as_ref());
+    let (missing, ()) = futures::try_join!(missing, copying.successors(&manifest, 0))?;
     if missing.manifest {
-        target.push(&manifest.descriptor(), &manifest).await?;
+        let descriptor = manifest.descriptor();
+        copying.put(&manifest, || target.push(&descriptor, &manifest)).await?;
     }
     if options.referrers {
         copying.all_referrers(manifest.digest()).await?;
     }
     for tag in &missing.tags {
-        target.tag(&manifest, tag).await?;
+        copying.put(&manifest, || target.tag(&manifest, tag)).await?;
     }
     let (blobs, referrers) = (copying.blobs.outcomes(), copying.referrers.outcomes());
     let is_written = |(_, outcome): &(Descriptor, Outcome)| matches!(outcome, Outcome::Uploaded | Outcome::Mounted);
@@ -172,6 +186,8 @@ struct Copying<'a> {
     with_referrers: bool,
     concurrency: usize,
     permits: Semaphore,
+    /// Blobs that are not asked for, once it is known which those are.
+    known: OnceLock<HashSet<Digest>>,
     blobs: Each,
     /// All manifests but the one that was asked for.
     manifests: Each,
@@ -231,22 +247,59 @@ impl Copying<'_> {
         }
         let manifest = read_manifest(self.source, descriptor).await?;
         self.successors(&manifest, depth).await?;
-        if exists { Ok(Outcome::Exists) } else { self.target.push(descriptor, &manifest).await }
+        if exists {
+            return Ok(Outcome::Exists);
+        }
+        self.put(&manifest, || self.target.push(descriptor, &manifest)).await
     }
 
     /// Copies a blob, unless it is there or need not be.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Outcome, Error> {
         let _permit = self.permits.acquire().await.map_err(|error| Error::new(ErrorKind::Local, error))?;
-        let outcome = if self.target.exists(descriptor).await? {
-            Outcome::Exists
-        } else if media_type::is_foreign_layer(&descriptor.media_type) && self.lacks(descriptor).await? {
-            Outcome::LeftOut
-        } else {
-            let Self { source, observer, mount_from, .. } = *self;
-            self.target.push(descriptor, &Observed { source, observer, mount_from }).await?
-        };
+        let outcome = if self.is_known(descriptor) { Outcome::Exists } else { self.send(descriptor).await? };
         self.observer.finished(descriptor, outcome);
         Ok(outcome)
+    }
+
+    fn is_known(&self, descriptor: &Descriptor) -> bool {
+        self.known.get().is_some_and(|known| known.contains(&descriptor.digest))
+    }
+
+    /// Sends a blob, if the target says that it is not there.
+    async fn send(&self, descriptor: &Descriptor) -> Result<Outcome, Error> {
+        if self.target.exists(descriptor).await? {
+            Ok(Outcome::Exists)
+        } else if media_type::is_foreign_layer(&descriptor.media_type) && self.lacks(descriptor).await? {
+            Ok(Outcome::LeftOut)
+        } else {
+            let Self { source, observer, mount_from, .. } = *self;
+            self.target.push(descriptor, &Observed { source, observer, mount_from }).await
+        }
+    }
+
+    /// Does `put`, which hands `manifest` to the target: twice, if that has lost what it vouched for.
+    async fn put<T, F>(&self, manifest: &RawManifest, put: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match put().await {
+            Err(error) if error.is_lacking() && self.mend(manifest).await? => put().await,
+            done => done,
+        }
+    }
+
+    /// Asks for those blobs of `manifest` that were not asked for, and sends what is missing. Returns whether anything was.
+    async fn mend(&self, manifest: &RawManifest) -> Result<bool, Error> {
+        let mut is_mended = false;
+        for descriptor in manifest.manifest().successors().filter(|descriptor| self.is_known(descriptor)) {
+            let outcome = self.send(descriptor).await?;
+            if outcome != Outcome::Exists {
+                is_mended = true;
+                self.blobs.set(descriptor.digest, outcome);
+                self.observer.finished(descriptor, outcome);
+            }
+        }
+        Ok(is_mended)
     }
 
     /// Whether the source does not have a blob.
@@ -309,22 +362,16 @@ impl Copying<'_> {
 
     /// Which of `tags` do not point to `manifest`; and, where there are none or something else is to refer to it, whether
     /// it is missing itself.
-    async fn missing(&self, manifest: &RawManifest, tags: &[Tag]) -> Result<Missing, Error> {
+    async fn missing(&self, manifest: &RawManifest, tags: &[Tag], look: Option<&Look>) -> Result<Missing, Error> {
         let by_digest = tags.is_empty() || self.with_referrers;
+        let look = match look {
+            Some(look) => Cow::Borrowed(look),
+            None => Cow::Owned(Look::at(self.target, tags).await?),
+        };
+        let tags = look.elsewhere(tags, manifest.digest());
+        self.known.get_or_init(|| look.known(!tags.is_empty()));
         let missing = by_digest && !self.target.exists(&manifest.descriptor()).await?;
-        let mut untagged = Vec::new();
-        for tag in tags {
-            match self.target.resolve(&Identifier::Tag(tag.clone())).await {
-                Ok(found) if found.digest == manifest.digest() => {}
-                Ok(_) => untagged.push(tag.clone()),
-                // Some registries deny a look at what is not there; whether it may be made, the push will show.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
-                    untagged.push(tag.clone());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Missing { manifest: missing, tags: untagged })
+        Ok(Missing { manifest: missing, tags })
     }
 }
 

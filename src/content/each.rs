@@ -39,6 +39,11 @@ impl Each {
         cell.get_or_try_init(work).await.copied()
     }
 
+    /// Takes note that something else has become of a content that was met before.
+    pub(super) fn set(&self, digest: Digest, outcome: Outcome) {
+        self.state().outcomes.insert(digest, Arc::new(OnceCell::new_with(Some(outcome))));
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.state().order.len()

@@ -26,12 +26,13 @@ pub struct Error {
     kind: ErrorKind,
     source: Box<dyn StdError + Send + Sync>,
     hint: Option<String>,
+    is_lacking: bool,
 }
 
 impl Error {
     /// An error of this kind; `source` says what happened, naming the object.
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { kind, source: source.into(), hint: None }
+        Self { kind, source: source.into(), hint: None, is_lacking: false }
     }
 
     /// [`ErrorKind::NotFound`], in these words.
@@ -49,6 +50,19 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Says that a manifest was refused, perhaps because something that it names is not there.
+    #[must_use]
+    pub fn lacking(mut self) -> Self {
+        self.is_lacking = true;
+        self
+    }
+
+    /// Whether a manifest was refused, perhaps because something that it names is not there.
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        self.is_lacking
     }
 
     /// What kind of failure it is.

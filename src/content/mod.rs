@@ -9,6 +9,7 @@ mod copy;
 mod each;
 mod error;
 mod file;
+mod look;
 mod memory;
 mod publish;
 mod reader;
@@ -21,6 +22,7 @@ pub use copy::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Observer, Outcome, copy
 pub use error::{Error, ErrorKind};
 pub(crate) use file::{is_in_memory, read_at_hand};
 pub use file::{read_file, read_file_range};
+pub use look::{Look, Tagged};
 pub use memory::Memory;
 pub use publish::{Alike, Fate, Publication, TagCondition, Unmet};
 pub use reader::Reader;
@@ -125,6 +127,14 @@ pub trait Target: Source {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The same, with what need not be asked for because the manifest names it. A target that says so refuses a manifest if
+    /// it has lost what that names, with an error that is [lacking](Error::is_lacking). A manifest that cannot be read is
+    /// none.
+    async fn tagged_with(&self, tag: &Tag) -> Result<Option<Tagged>, Error> {
+        let found = self.tagged(tag).await?;
+        Ok(found.map(|found| Tagged { digest: found.digest, vouched: Vec::new() }))
     }
 
     /// Stores `manifest`, if it is not there, and lets `tag` point to it.

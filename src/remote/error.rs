@@ -192,7 +192,9 @@ impl From<Error> for content::Error {
             return error;
         }
         let hint = error.hint().map(str::to_owned);
+        let is_lacking = matches!(&error, Error::Refused(refusal) if refusal.is_lacking());
         let error = Self::new(error.kind(), error);
+        let error = if is_lacking { error.lacking() } else { error };
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,

@@ -1,14 +1,16 @@
 //! Manifests (distribution-spec v1.1.1, "Pulling manifests", "Pushing Manifests", "Deleting Manifests").
 
+use std::iter;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Method, StatusCode};
 
-use crate::content::TagCondition;
+use crate::content::{TagCondition, Tagged};
 use crate::digest::Digest;
-use crate::manifest::{Descriptor, Invalid, MAX_MANIFEST_SIZE, RawManifest, media_type};
+use crate::manifest::{Descriptor, Invalid, MAX_MANIFEST_SIZE, Manifest, RawManifest, media_type};
 use crate::protocol::{Endpoint, Scope, header};
-use crate::reference::Identifier;
+use crate::reference::{Identifier, Tag};
 
 use super::Error;
 use super::answer::Answer;
@@ -128,7 +130,7 @@ impl RemoteRepository {
             None => call,
         };
         let answer = self.session.send(&call, &self.push()).await?;
-        let answer = answer.expect_one_of(&STORED).await?;
+        let answer = answer.expect_one_of(&STORED).await.map_err(as_lacking)?;
         answer.reject_web_page()?;
         let digest = match answer.digest() {
             Some(named) if !is_signed(&manifest.media_type) => {
@@ -243,6 +245,20 @@ impl RemoteRepository {
         RawManifest::parse(&found.media_type, found.bytes).map_err(|source| Error::Manifest { request, source })
     }
 
+    /// What `tag` points to, of whatever kind, and the blobs that it names, if it is an image.
+    pub(super) async fn tagged_image(&self, tag: &Tag) -> Result<Tagged, Error> {
+        let (_, found) = self.fetch(&tag.clone().into(), &media_type::MANIFESTS, &self.push()).await?;
+        let vouched = match RawManifest::parse(&found.media_type, found.bytes).as_ref().map(RawManifest::manifest) {
+            Ok(Manifest::Image(image)) => {
+                let blobs = iter::once(&image.config).chain(&image.layers);
+                blobs.filter(|blob| !media_type::is_foreign_layer(&blob.media_type)).cloned().collect()
+            }
+            // What an image index names are manifests, and what those name is not at hand.
+            _ => Vec::new(),
+        };
+        Ok(Tagged { digest: found.digest, vouched })
+    }
+
     /// A manifest, verified as far as that can be done, and the request for it.
     async fn fetch(
         &self,
@@ -282,6 +298,14 @@ impl RemoteRepository {
 /// Whether the digest of such a manifest is that of a part of it.
 fn is_signed(media_type: &str) -> bool {
     media_type == media_type::DOCKER_MANIFEST_SIGNED
+}
+
+/// The same error, if a manifest was put. Registries have several words for it that one names what they do not have.
+fn as_lacking(error: Error) -> Error {
+    match error {
+        Error::Refused(refusal) => Error::Refused(Box::new(refusal.as_lacking())),
+        error => error,
+    }
 }
 
 fn verify(request: &str, expected: Digest, bytes: &[u8]) -> Result<(), Error> {

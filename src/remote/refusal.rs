@@ -25,6 +25,8 @@ pub struct Refusal {
     junk: Option<String>,
     /// Whether it came from where a redirect or a location led, and not from the registry.
     foreign: bool,
+    /// Whether a manifest was refused, perhaps because something that it names is not there.
+    is_lacking: bool,
     hint: Option<String>,
 }
 
@@ -39,6 +41,7 @@ impl Refusal {
             entries: entries.unwrap_or_default(),
             junk,
             foreign,
+            is_lacking: false,
             hint: None,
         };
         refusal.hint = refusal.own_hint(body).map(str::to_owned);
@@ -85,6 +88,16 @@ impl Refusal {
     pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint.or(self.hint);
         self
+    }
+
+    /// The same about a manifest that was put.
+    pub(super) fn as_lacking(mut self) -> Self {
+        self.is_lacking = matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND);
+        self
+    }
+
+    pub(super) fn is_lacking(&self) -> bool {
+        self.is_lacking
     }
 
     /// What kind of failure it is. That a host elsewhere wants to know who asks is a failure of the registry, which sent

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use reqwest::Method;
 use tracing::Instrument;
 
-use crate::content::{self, ErrorKind, Open, OpenRange, Outcome, Reader, Source, TagCondition, Target};
+use crate::content::{self, ErrorKind, Open, OpenRange, Outcome, Reader, Source, TagCondition, Tagged, Target};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, RawManifest, media_type};
 use crate::protocol::Scope;
@@ -147,6 +147,15 @@ impl Target for RemoteRepository {
         match self.describe(&tag.clone().into(), &media_type::MANIFESTS, &self.push()).await {
             Ok(found) => Ok(Some(found)),
             Err(Error::Refused(refusal)) if refusal.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Registries refuse an image without its blobs (distribution-spec v1.1.1, "Pushing Manifests"), or may do so.
+    async fn tagged_with(&self, tag: &Tag) -> Result<Option<Tagged>, content::Error> {
+        match self.tagged_image(tag).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Content) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

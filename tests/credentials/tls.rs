@@ -78,7 +78,7 @@ fn a_folder_for_a_registry_has_what_is_needed_to_talk_to_it_and_to_no_other() {
     push(&registry).ok();
     let refused = push(&other);
     assert_eq!(refused.code, Some(6), "{refused:?}");
-    assert!(refused.stderr.contains("> HEAD http://"), "nothing says that it speaks TLS: {refused:?}");
+    assert!(refused.stderr.contains("> GET http://"), "nothing says that it speaks TLS: {refused:?}");
 
     fs::remove_file(desk.path(&format!("{folder}/client.key"))).unwrap();
     let broken = push(&registry);

@@ -57,10 +57,10 @@ fn assert_at_most(limit: usize, round_trips: &[Vec<String>]) {
 async fn a_push_and_a_pull_wait_for_few_round_trips() {
     let registry = Embedded::of(Registry::new(Memory::new())).await;
     let first = round_trips(&registry, push).await;
-    // HEAD of the manifest and of both blobs, POST of both, PUT of both, PUT of the manifest.
+    // GET of the manifest and HEAD of both blobs, POST of both, PUT of both, PUT of the manifest.
     assert_at_most(4, &first);
     assert_eq!((first[0].len(), first[1].len(), first[2].len()), (3, 2, 2), "blobs go up together: {first:#?}");
-    // HEAD of the manifest and of both blobs.
+    // GET of the manifest and HEAD of both blobs.
     assert_at_most(1, &round_trips(&registry, push).await);
     // The manifest; the config and the layer.
     let pulled = round_trips(&registry, pull).await;

@@ -12,6 +12,7 @@ mod messages;
 #[path = "../peer/mod.rs"]
 mod peer;
 mod place;
+mod present;
 #[path = "../program/mod.rs"]
 mod program;
 #[path = "../faults/proxy.rs"]
