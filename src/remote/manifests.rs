@@ -130,7 +130,7 @@ impl RemoteRepository {
             None => call,
         };
         let answer = self.session.send(&call, &self.push()).await?;
-        let answer = answer.expect_one_of(&STORED).await.map_err(as_lacking)?;
+        let answer = answer.expect_one_of(&STORED).await.map_err(lacking)?;
         answer.reject_web_page()?;
         let digest = match answer.digest() {
             Some(named) if !is_signed(&manifest.media_type) => {
@@ -301,9 +301,9 @@ fn is_signed(media_type: &str) -> bool {
 }
 
 /// The same error, if a manifest was put. Registries have several words for it that one names what they do not have.
-fn as_lacking(error: Error) -> Error {
+fn lacking(error: Error) -> Error {
     match error {
-        Error::Refused(refusal) => Error::Refused(Box::new(refusal.as_lacking())),
+        Error::Refused(refusal) => Error::Refused(Box::new(refusal.lacking())),
         error => error,
     }
 }

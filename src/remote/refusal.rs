@@ -91,7 +91,7 @@ impl Refusal {
     }
 
     /// The same about a manifest that was put.
-    pub(super) fn as_lacking(mut self) -> Self {
+    pub(super) fn lacking(mut self) -> Self {
         self.is_lacking = matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND);
         self
     }

@@ -61,18 +61,9 @@ impl Arguments {
     /// Adds what the environment and the file say.
     pub(super) fn complete(self) -> Result<Self, Error> {
         // To know all commands takes longer than to parse: where nothing is wrong and nothing is added, one is enough.
-        let alone = super::command_alone(&self.all).and_then(|mut root| {
-            let matches = root.try_get_matches_from_mut(&self.all).ok()?;
-            Some((root, matches))
-        });
-        let (mut root, strict) = match alone {
-            Some((root, matches)) => (root, Some(matches)),
-            None => {
-                let mut root = super::command();
-                let strict = root.try_get_matches_from_mut(&self.all).ok();
-                (root, strict)
-            }
-        };
+        let parse = |mut root: Command| (root.try_get_matches_from_mut(&self.all).ok(), root);
+        let alone = super::command_alone(&self.all).map(parse).filter(|(matches, _)| matches.is_some());
+        let (strict, mut root) = alone.unwrap_or_else(|| parse(super::command()));
         let lenient = || super::command().ignore_errors(true).try_get_matches_from(&self.all).ok();
         let is_strict = strict.is_some();
         // Whoever asks for help gets it, whatever a file says.
