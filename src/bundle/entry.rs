@@ -61,7 +61,8 @@ pub enum EntryError {
 /// A path and what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    path: String,
+    // There are very many of them: no room is left for a path to grow.
+    path: Box<str>,
     kind: Kind,
 }
 
@@ -90,7 +91,7 @@ impl Entry {
                 return Err(EntryError::TooLong(target.clone()));
             }
         }
-        Ok(Self { path, kind })
+        Ok(Self { path: path.into_boxed_str(), kind })
     }
 
     /// The path, relative to the top of the bundle.

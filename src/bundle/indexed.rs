@@ -73,14 +73,32 @@ pub struct MemberNumber {
     member: usize,
 }
 
+/// An entry: the layer that it is in, and its number there, of which there are fewer than [`MAX_ENTRIES`].
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    layer: u32,
+    at: u32,
+}
+
 /// A bundle, as its indexes have it.
 #[derive(Debug)]
 pub struct Indexed {
     layers: Vec<Arc<Layer>>,
-    /// All entries, in order: the layer of each, and its number there.
-    rows: Vec<(usize, usize)>,
+    /// All entries, in order.
+    rows: Vec<Row>,
     /// How many bytes have been asked for.
     fetched: AtomicU64,
+}
+
+impl Row {
+    fn place(self) -> (usize, usize) {
+        (self.layer as usize, self.at as usize)
+    }
+
+    fn entry(self, layers: &[Arc<Layer>]) -> &Entry {
+        let (layer, at) = self.place();
+        &layers[layer].entries[at]
+    }
 }
 
 impl Indexed {
@@ -130,19 +148,18 @@ impl Indexed {
 
     /// All entries, in order.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
-        self.rows.iter().map(|&(layer, at)| &self.layers[layer].entries[at])
+        self.rows.iter().map(|row| row.entry(&self.layers))
     }
 
     /// The entry with this number.
     #[must_use]
     pub fn entry(&self, number: usize) -> &Entry {
-        let (layer, at) = self.rows[number];
-        &self.layers[layer].entries[at]
+        self.rows[number].entry(&self.layers)
     }
 
     /// The number of the entry at `path`, if there is one.
     pub fn find(&self, path: impl AsRef<[u8]>) -> Option<usize> {
-        self.rows.binary_search_by(|&(layer, at)| compare_paths(self.layers[layer].entries[at].path(), &path)).ok()
+        self.rows.binary_search_by(|row| compare_paths(row.entry(&self.layers).path(), &path)).ok()
     }
 
     /// How many bytes have been asked for so far, the manifest not among them.
@@ -154,14 +171,14 @@ impl Indexed {
     /// The digests of the members that the entry with this number is in. Where two bundles have the same path in members of
     /// the same digests, they have the same there.
     pub fn members_of(&self, entry: usize) -> impl ExactSizeIterator<Item = Digest> {
-        let (layer, at) = self.rows[entry];
+        let (layer, at) = self.rows[entry].place();
         let layer = &self.layers[layer];
         layer.members[layer.members_of(at)].iter().map(|member| member.digest)
     }
 
     /// The members that the entry with this number is in.
     pub fn members_with(&self, entry: usize) -> impl ExactSizeIterator<Item = MemberNumber> {
-        let (layer, at) = self.rows[entry];
+        let (layer, at) = self.rows[entry].place();
         self.layers[layer].members_of(at).map(move |member| MemberNumber { layer, member })
     }
 
@@ -217,7 +234,7 @@ impl Indexed {
     fn visits(&self, wanted: &[usize]) -> Vec<Visit> {
         let mut visits: Vec<Visit> = Vec::new();
         for &number in wanted {
-            let (layer, at) = self.rows[number];
+            let (layer, at) = self.rows[number].place();
             for member in self.layers[layer].members_of(at) {
                 match visits.last_mut() {
                     Some(last) if (last.layer, last.member) == (layer, member) => last.entries.push((number, at)),
@@ -377,19 +394,21 @@ async fn locate(
 }
 
 /// The entries of all layers, in order. A directory that several have counts once; nothing else may be in two.
-fn in_order(layers: &[Arc<Layer>]) -> Result<Vec<(usize, usize)>, (Digest, IndexError)> {
-    let numbers = |(number, layer): (usize, &Arc<Layer>)| (0..layer.entries.len()).map(move |at| (number, at));
-    let mut rows: Vec<_> = layers.iter().enumerate().flat_map(numbers).collect();
+fn in_order(layers: &[Arc<Layer>]) -> Result<Vec<Row>, (Digest, IndexError)> {
+    let numbers = |(number, layer): (usize, &Arc<Layer>)| {
+        (0..layer.entries.len()).map(move |at| Row { layer: number as u32, at: at as u32 })
+    };
+    let mut rows = Vec::with_capacity(layers.iter().map(|layer| layer.entries.len()).sum());
+    rows.extend(layers.iter().enumerate().flat_map(numbers));
     if layers.len() == 1 {
         return Ok(rows);
     }
-    let entry = |&(layer, at): &(usize, usize)| &layers[layer].entries[at];
-    let order = |a: &(usize, usize), b: &(usize, usize)| compare_paths(entry(a).path(), entry(b).path());
+    let order = |a: &Row, b: &Row| compare_paths(a.entry(layers).path(), b.entry(layers).path());
     rows.sort_by(order);
     for pair in rows.windows(2) {
-        let [a, b] = [entry(&pair[0]), entry(&pair[1])];
+        let [a, b] = [pair[0].entry(layers), pair[1].entry(layers)];
         if a.path() == b.path() && (a != b || !matches!(a.kind(), Kind::Directory)) {
-            return Err((layers[pair[1].0].descriptor.digest, IndexError::Twice(a.path().to_owned())));
+            return Err((layers[pair[1].place().0].descriptor.digest, IndexError::Twice(a.path().to_owned())));
         }
     }
     rows.dedup_by(|a, b| order(a, b) == Ordering::Equal);

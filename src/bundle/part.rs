@@ -74,15 +74,19 @@ impl Layer {
     pub(super) fn decode(source: LayerIndex) -> Result<Self, IndexError> {
         let LayerIndex { layer: descriptor, index, bytes } = &source;
         let (list, table) = bytes.split_at_checked(index.entries.length as usize).unwrap_or((bytes, &[]));
-        let (members, rows) = (index.decode_members(table)?, index.decode_entries(list)?);
-        check_sizes(&rows, &members)?;
-        let plans = plan_members(rows.iter().map(|(entry, _)| entry));
-        if let Some(number) = disagreement(&plans, &rows, &members) {
+        let (members, mut entries, mut begins) = (index.decode_members(table)?, Vec::new(), Vec::new());
+        index.visit_entries(list, |entry, member| {
+            entries.push(entry);
+            begins.push(member);
+        })?;
+        entries.shrink_to_fit();
+        check_sizes(&entries, &begins, &members)?;
+        let plans = plan_members(entries.iter());
+        if let Some(number) = disagreement(&plans, &entries, &begins, &members) {
             return Err(IndexError::Disagreement(number));
         }
         let place = |end: &mut u64, member: &Member| Some(std::mem::replace(end, *end + member.size));
         let offsets = members.iter().scan(0, place).collect();
-        let entries = rows.into_iter().map(|(entry, _)| entry).collect();
         Ok(Self { descriptor: descriptor.clone(), source, entries, members, offsets, plans })
     }
 
@@ -153,8 +157,9 @@ impl Layer {
     }
 }
 
-/// Sees that the entries have as many tar bytes as the members, so that planning takes no more than that.
-fn check_sizes(rows: &[(Entry, u64)], members: &[Member]) -> Result<(), IndexError> {
+/// Sees that the entries have as many tar bytes as the members, so that planning takes no more than that. `begins` says in
+/// which member each begins.
+fn check_sizes(entries: &[Entry], begins: &[u64], members: &[Member]) -> Result<(), IndexError> {
     let all = members.iter().fold(0_u64, |sum, member| sum.saturating_add(member.tar_size));
     let is_fit =
         |member: &Member| member.size <= MAX_SIZE && member.tar_size <= MAX_MEMBER + END_OF_ARCHIVE.len() as u64;
@@ -162,7 +167,7 @@ fn check_sizes(rows: &[(Entry, u64)], members: &[Member]) -> Result<(), IndexErr
         return Err(IndexError::Disagreement(number));
     }
     let mut left = all;
-    for (entry, member) in rows {
+    for (entry, member) in entries.iter().zip(begins) {
         let wrong = IndexError::Disagreement(usize::try_from(*member).unwrap_or(usize::MAX));
         // A size of its own that is larger than everything must not even be rounded up.
         let needed = if entry.size() < all { entry.tar_size() } else { u64::MAX };
@@ -172,15 +177,15 @@ fn check_sizes(rows: &[(Entry, u64)], members: &[Member]) -> Result<(), IndexErr
 }
 
 /// The first member that is another than the entries make.
-fn disagreement(plans: &[MemberPlan], rows: &[(Entry, u64)], members: &[Member]) -> Option<usize> {
+fn disagreement(plans: &[MemberPlan], entries: &[Entry], begins: &[u64], members: &[Member]) -> Option<usize> {
     let last = plans.len() - 1;
     let agrees = |(number, (plan, member)): (usize, (&MemberPlan, &Member))| {
         let end = if number == last { END_OF_ARCHIVE.len() as u64 } else { 0 };
-        let first = rows.get(plan.entries.start).map_or("", |(entry, _)| entry.path());
-        let begins = |(_, begins): &(Entry, u64)| !plan.begins() || *begins == number as u64;
+        let first = entries.get(plan.entries.start).map_or("", Entry::path);
+        let is_here = |begins: &u64| !plan.begins() || *begins == number as u64;
         member.tar_size == plan.size() + end
             && member.first_path == first
-            && rows[plan.entries.clone()].iter().all(begins)
+            && begins[plan.entries.clone()].iter().all(is_here)
     };
     let wrong = plans.iter().zip(members).enumerate().position(|row| !agrees(row));
     wrong.or_else(|| (plans.len() != members.len()).then(|| plans.len().min(members.len())))

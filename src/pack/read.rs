@@ -15,10 +15,10 @@ use super::scan::{Found, Origin, Tree};
 pub(super) struct Identity {
     device: Dev,
     inode: u64,
-    mode: RawMode,
     size: i64,
     seconds: i64,
-    nanoseconds: i128,
+    nanoseconds: u32,
+    mode: RawMode,
 }
 
 impl Identity {
@@ -26,11 +26,11 @@ impl Identity {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
-            mode: stat.st_mode,
             size: stat.st_size,
             seconds: stat.st_mtime,
-            // Signed on some systems, and unsigned on others.
-            nanoseconds: stat.st_mtime_nsec.into(),
+            // Fewer than a billion, whatever type a system has for them.
+            nanoseconds: stat.st_mtime_nsec as u32,
+            mode: stat.st_mode,
         }
     }
 }

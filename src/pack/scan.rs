@@ -267,7 +267,12 @@ struct InOrder {
 
 /// All entries and warnings, those of a directory after the directory itself.
 fn in_order(mut walked: Vec<Option<Result<Walked, Error>>>) -> Result<InOrder, Error> {
-    let (mut entries, mut left_out, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let count = |walked: &Option<Result<Walked, Error>>| match walked {
+        Some(Ok(directory)) => directory.entries.len(),
+        Some(Err(_)) | None => 0,
+    };
+    let mut entries = Vec::with_capacity(walked.iter().map(count).sum());
+    let (mut left_out, mut warnings) = (Vec::new(), Vec::new());
     let mut enter = |number: usize| -> Result<_, Error> {
         let Some(directory) = walked[number].take() else {
             unreachable!("every directory is walked, and entered once")

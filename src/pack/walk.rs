@@ -146,6 +146,7 @@ impl<'a> Walk<'a> {
         let is_folded = |name: &String| name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
         let may_collide = !names.iter().all(is_folded);
         let mut folded = HashMap::new();
+        listing.entries.reserve_exact(names.len());
         for name in names {
             let child = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
             let (kind, stat, is_certain) = match self.visit(here, &name, &child)? {

@@ -71,8 +71,8 @@ pub(super) trait Contents {
 pub(super) trait Sink {
     /// Makes a directory that its owner can fill; what else `mode` has is exact.
     fn directory(&mut self, place: &Place, mode: u32) -> Result<(), Fault>;
-    /// Makes a file with exactly these permission bits.
-    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault>;
+    /// Makes a file with exactly these permission bits. So many files, its `number`, have been made before it.
+    fn file(&mut self, place: &Place, mode: u32, number: u32, contents: &mut dyn Contents) -> Result<(), Fault>;
     /// Makes a link with this text in it.
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault>;
     /// Gives what is at `original` another name.
@@ -91,7 +91,7 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    fn file(&mut self, _: &Place, _: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+    fn file(&mut self, _: &Place, _: u32, _: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
         contents.skip()
     }
 

@@ -91,13 +91,13 @@ impl Sink for Picking<'_> {
         if (self.wanted)(place, true) { self.make(place) } else { Ok(()) }
     }
 
-    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+    fn file(&mut self, place: &Place, mode: u32, number: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
         if !self.picks(place) {
             return contents.skip();
         }
         self.make(&place.parent())?;
         self.made.insert(place.clone());
-        self.sink.file(place, mode, contents)
+        self.sink.file(place, mode, number, contents)
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {

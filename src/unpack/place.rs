@@ -14,7 +14,7 @@ const MAX_NAME: usize = 255;
 /// Names from the target down, joined by NUL bytes. No name has one in it, so places sort by name after name, and all
 /// that is below a place follows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(Vec<u8>);
+pub(super) struct Place(Box<[u8]>);
 
 impl Place {
     /// The target itself.
@@ -29,29 +29,32 @@ impl Place {
     /// Goes down to `name`, which [`names`] has found fit.
     pub(super) fn push(&mut self, name: &[u8]) {
         // Many places are kept, and few grow further.
-        self.0.reserve_exact(name.len() + 1);
-        if !self.0.is_empty() {
-            self.0.push(0);
+        let mut names = std::mem::take(&mut self.0).into_vec();
+        names.reserve_exact(name.len() + 1);
+        if !names.is_empty() {
+            names.push(0);
         }
-        self.0.extend_from_slice(name);
+        names.extend_from_slice(name);
+        self.0 = names.into_boxed_slice();
     }
 
     /// Goes up, and stays where it is at the top.
     pub(super) fn pop(&mut self) {
-        let end = self.0.iter().rposition(|&byte| byte == 0).unwrap_or(0);
-        self.0.truncate(end);
+        *self = self.parent();
     }
 
     pub(super) fn parent(&self) -> Self {
-        let mut parent = self.clone();
-        parent.pop();
-        parent
+        Self(self.above().into())
+    }
+
+    /// The names of the directory that it is in.
+    fn above(&self) -> &[u8] {
+        &self.0[..self.0.iter().rposition(|&byte| byte == 0).unwrap_or(0)]
     }
 
     /// Whether both are in the same directory.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
-        let parent = |place: &Self| place.0.iter().rposition(|&byte| byte == 0).unwrap_or(0);
-        self.0[..parent(self)] == other.0[..parent(other)]
+        self.above() == other.above()
     }
 
     /// The last name; of the top, an empty one.
@@ -61,9 +64,7 @@ impl Place {
 
     /// The first place that is neither this one nor below it.
     pub(super) fn after(&self) -> Self {
-        let mut after = self.clone();
-        after.0.push(1);
-        after
+        Self([&self.0[..], &[1]].concat().into())
     }
 
     /// This place and all those on the way to it, the top not among them, the deepest first.

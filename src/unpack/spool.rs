@@ -151,7 +151,7 @@ pub async fn spool(
                 let nodes = read(image, limits, feed, &mut spool)?.nodes;
                 match only.and_then(|only| nodes.get(&only)) {
                     // A hard link, as it turns out, and its original was not kept.
-                    Some(&Node { kind: NodeKind::File { number, .. }, .. }) if spool.starts[number].is_none() => {
+                    Some(&Node { kind: NodeKind::File { number, .. }, .. }) if spool.starts[number as usize].is_none() => {
                         Ok(Err(Wanted::Number(number)))
                     }
                     _ => Ok(Ok(spool.finish(nodes).map_err(failed)?)),
@@ -181,7 +181,7 @@ enum Wanted {
     /// Those of each file that is at this place, for a while.
     Place(Place),
     /// Those of the file that so many files come before.
-    Number(usize),
+    Number(u32),
 }
 
 /// The sink that appends the contents of files to one.
@@ -200,13 +200,13 @@ impl Spool {
         rows.push(Row { mode: 0, kind: RowKind::Directory, end });
         let mut file = BufWriter::new(self.file.into_std());
         for (place, node) in nodes {
-            let number = if let NodeKind::File { number, .. } = node.kind { Some(number) } else { None };
+            let number = node.file_number();
             let Listed { path, mode, kind } = listed(&place, node);
             let mut names = path.into_os_string();
             let kind = match kind {
                 ListedKind::Directory => RowKind::Directory,
                 ListedKind::File { size } => {
-                    RowKind::File { size, start: number.and_then(|number| self.starts[number]) }
+                    RowKind::File { size, start: number.and_then(|number| self.starts[number as usize]) }
                 }
                 ListedKind::Symlink { target } => {
                     names.push(&target);
@@ -223,11 +223,11 @@ impl Spool {
 }
 
 impl Sink for Spool {
-    fn file(&mut self, place: &Place, _: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+    fn file(&mut self, place: &Place, _: u32, number: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
         let is_wanted = match &self.wanted {
             Wanted::All => true,
             Wanted::Place(wanted) => wanted == place,
-            Wanted::Number(number) => *number == self.starts.len(),
+            Wanted::Number(wanted) => *wanted == number,
         };
         if !is_wanted {
             self.starts.push(None);

@@ -4,7 +4,7 @@
 //! who lists an image sees what who unpacks it gets. Names and links are resolved here, in memory, as a process would
 //! that has the target as its root (image-spec v1.1.1, layer.md, "Applying Changesets"); no sink is ever asked to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::Limits;
@@ -31,15 +31,13 @@ const AUFS: &[u8] = b".wh..wh.";
 /// The mode of directories that no entry speaks of.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// What is at a place.
+/// What is at a place. There are very many of them, and most are files: what others have is to make none larger.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) mode: u32,
     pub(super) kind: NodeKind,
     /// The layer that put it there, or that put something below it.
     layer: u32,
-    /// The layer that has hidden what lower ones have below it.
-    cleared: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,11 +46,21 @@ pub(super) enum NodeKind {
     File {
         size: u64,
         /// How many files were made before it. Of a hard link, what it is of its original.
-        number: usize,
+        number: u32,
     },
     Symlink {
-        target: Vec<u8>,
+        target: Box<[u8]>,
     },
+}
+
+impl Node {
+    /// [`NodeKind::File::number`], if it is a file.
+    pub(super) fn file_number(&self) -> Option<u32> {
+        match self.kind {
+            NodeKind::File { number, .. } => Some(number),
+            NodeKind::Directory | NodeKind::Symlink { .. } => None,
+        }
+    }
 }
 
 /// How a layer's entries are meant.
@@ -78,11 +86,11 @@ pub(super) struct View<'a> {
     nodes: BTreeMap<Place, Node>,
     rules: Rules,
     layer: u32,
-    /// As [`Node::cleared`], of the top.
-    cleared: Option<u32>,
+    /// The directories of which this layer has hidden what lower ones have below them.
+    cleared: BTreeSet<Place>,
     last: Option<Last>,
     /// How many files have been made.
-    files: usize,
+    files: u32,
     entries: u64,
     bytes: u64,
     names: u64,
@@ -97,7 +105,7 @@ impl<'a> View<'a> {
             nodes: BTreeMap::new(),
             rules: Rules::default(),
             layer: 0,
-            cleared: None,
+            cleared: BTreeSet::new(),
             last: None,
             files: 0,
             entries: 0,
@@ -111,6 +119,7 @@ impl<'a> View<'a> {
     pub(super) fn begin(&mut self, rules: Rules) {
         self.rules = rules;
         self.layer += 1;
+        self.cleared.clear();
         self.last = None;
     }
 
@@ -232,7 +241,7 @@ impl<'a> View<'a> {
     }
 
     fn insert(&mut self, place: Place, mode: u32, kind: NodeKind) {
-        self.nodes.insert(place, Node { mode, kind, layer: self.layer, cleared: None });
+        self.nodes.insert(place, Node { mode, kind, layer: self.layer });
     }
 
     /// Puts an entry in its place, instead of what may be there.
@@ -261,9 +270,10 @@ impl<'a> View<'a> {
             }
             Kind::File { size } => {
                 self.remove(&place)?;
-                self.sink.file(&place, mode, contents)?;
-                self.insert(place, mode, NodeKind::File { size: *size, number: self.files });
-                self.files += 1;
+                let number = self.files;
+                self.files = number.checked_add(1).ok_or_else(|| misplaced(item, "is one file too many", &place))?;
+                self.sink.file(&place, mode, number, contents)?;
+                self.insert(place, mode, NodeKind::File { size: *size, number });
             }
             Kind::Symlink { target } => {
                 if target.is_empty() || target.contains(&0) || target.len() >= MAX_PATH {
@@ -272,7 +282,7 @@ impl<'a> View<'a> {
                 }
                 self.remove(&place)?;
                 self.sink.symlink(&place, target)?;
-                self.insert(place, 0o777, NodeKind::Symlink { target: target.clone() });
+                self.insert(place, 0o777, NodeKind::Symlink { target: target[..].into() });
             }
         }
         Ok(())
@@ -334,15 +344,8 @@ impl<'a> View<'a> {
 
     /// Hides what lower layers have below `place`.
     fn hide_below(&mut self, place: &Place) -> Result<(), Fault> {
-        let cleared = if place.is_top() {
-            &mut self.cleared
-        } else {
-            match self.nodes.get_mut(place) {
-                Some(Node { kind: NodeKind::Directory, cleared, .. }) => cleared,
-                Some(_) | None => return Ok(()),
-            }
-        };
-        if cleared.replace(self.layer) == Some(self.layer) {
+        let is_directory = |place| matches!(self.nodes.get(place), Some(Node { kind: NodeKind::Directory, .. }));
+        if !place.is_top() && !is_directory(place) || !self.cleared.insert(place.clone()) {
             return Ok(());
         }
         let mut at = place.clone();

@@ -3,7 +3,6 @@
 //! Each name is made anew and never opened where something is, so no link is ever followed. A name that is there
 //! although the view has none of that spelling is one that the file system does not tell from another.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -21,8 +20,8 @@ use super::place::Place;
 use super::staging::open_directory;
 use super::update::{Note, Stamp};
 
-/// What there is to know of files.
-type Notes = BTreeMap<Place, Note>;
+/// What there is to know of files, by number.
+type Notes = Vec<Option<Note>>;
 
 /// Makes things below a directory that belongs to nobody else.
 pub(super) struct Writer {
@@ -53,22 +52,26 @@ impl Writer {
     /// What has been noted, also by others that write to the same directory; without what was written so late that a change
     /// that comes next might get the same time.
     pub(super) fn notes(self) -> io::Result<Notes> {
-        let Some(notes) = &self.notes else { return Ok(BTreeMap::new()) };
+        let Some(notes) = &self.notes else { return Ok(Notes::new()) };
         let mut notes = std::mem::take(&mut *locked(notes));
         // The file system says what time it is by its own clock.
         let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
         futimens(&self.top, &Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) })?;
         let now = Stamp::of(&self.top.dir_metadata()?);
-        for note in notes.values_mut() {
+        for note in notes.iter_mut().flatten() {
             note.stamp = note.stamp.filter(|stamp| stamp.is_before(&now));
         }
         Ok(notes)
     }
 
-    fn note(&self, place: &Place, file: &File, checksum: u32) -> Result<(), Fault> {
+    fn note(&self, place: &Place, number: u32, file: &File, checksum: u32) -> Result<(), Fault> {
         let Some(notes) = &self.notes else { return Ok(()) };
         let metadata = file.metadata().map_err(local("look at", place))?;
-        locked(notes).insert(place.clone(), Note { stamp: Some(Stamp::of(&metadata)), checksum });
+        let (mut notes, number) = (locked(notes), number as usize);
+        if notes.len() <= number {
+            notes.resize(number + 1, None);
+        }
+        notes[number] = Some(Note { stamp: Some(Stamp::of(&metadata)), checksum });
         Ok(())
     }
 
@@ -122,7 +125,7 @@ impl Sink for Writer {
         if mode & withheld == 0 { Ok(()) } else { self.set_mode(place, mode) }
     }
 
-    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+    fn file(&mut self, place: &Place, mode: u32, number: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
         let (withheld, name) = (self.withheld, place.name());
         let dir = self.parent(place)?;
         let mut options = OpenOptions::new();
@@ -134,7 +137,7 @@ impl Sink for Writer {
         if mode & withheld != 0 {
             file.set_permissions(Permissions::from_mode(mode)).map_err(local("set the mode of", place))?;
         }
-        self.note(place, &file, checksum)
+        self.note(place, number, &file, checksum)
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
@@ -149,23 +152,13 @@ impl Sink for Writer {
         };
         let from = from.map_err(local("open the directory of", original))?;
         let dir = self.parent(place)?;
-        from.hard_link(original.name(), dir, place.name()).map_err(made("make hard link", place))?;
-        if let Some(mut notes) = self.notes.as_deref().map(locked)
-            && let Some(&note) = notes.get(original)
-        {
-            notes.insert(place.clone(), note);
-        }
-        Ok(())
+        from.hard_link(original.name(), dir, place.name()).map_err(made("make hard link", place))
     }
 
     fn remove(&mut self, place: &Place, is_directory: bool) -> Result<(), Fault> {
         let dir = self.parent(place)?;
         let removed = if is_directory { dir.remove_dir(place.name()) } else { dir.remove_file(place.name()) };
-        removed.map_err(local("remove", place))?;
-        if let Some(notes) = &self.notes {
-            locked(notes).remove(place);
-        }
-        Ok(())
+        removed.map_err(local("remove", place))
     }
 
     fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {

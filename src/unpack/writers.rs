@@ -75,7 +75,7 @@ impl Writers {
     fn is_full(&self, next: &Place) -> bool {
         let Batch { files, bytes } = &self.batch;
         let (number, size) = (files.len(), bytes.len());
-        let is_elsewhere = || files.last().is_some_and(|(last, ..)| !last.is_beside(next));
+        let is_elsewhere = || files.last().is_some_and(|last| !last.place.is_beside(next));
         number >= MOST_FILES || size >= BATCH || (number >= FEWEST_FILES || size >= BATCH / 4) && is_elsewhere()
     }
 }
@@ -94,18 +94,23 @@ impl Drop for Writers {
 /// Small files that one thread makes.
 #[derive(Default)]
 struct Batch {
-    /// Where each goes, its mode, and which of the bytes it has.
-    files: Vec<(Place, u32, Range<usize>)>,
+    files: Vec<Small>,
     bytes: Vec<u8>,
 }
 
+/// A file of a batch.
+struct Small {
+    place: Place,
+    mode: u32,
+    number: u32,
+    /// Which of the bytes it has.
+    range: Range<usize>,
+}
+
 fn write(writer: &mut Writer, batch: &Batch) -> Result<(), Fault> {
-    let write = |(place, mode, range): &(Place, u32, Range<usize>)| {
-        writer.file(
-            place,
-            *mode,
-            &mut Continued { front: Some(&batch.bytes[range.clone()]), hole: 0, rest: &mut Nothing },
-        )
+    let write = |Small { place, mode, number, range }: &Small| {
+        let front = Some(&batch.bytes[range.clone()]);
+        writer.file(place, *mode, *number, &mut Continued { front, hole: 0, rest: &mut Nothing })
     };
     batch.files.iter().try_for_each(write)
 }
@@ -244,7 +249,7 @@ impl Sink for Writers {
         self.writer.directory(place, mode)
     }
 
-    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+    fn file(&mut self, place: &Place, mode: u32, number: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
         if self.is_full(place) {
             self.send()?;
         }
@@ -257,14 +262,14 @@ impl Sink for Writers {
                 Piece::Hole(size) => hole = size,
                 Piece::End => {
                     let range = start..bytes.len();
-                    self.batch.files.push((place.clone(), mode, range));
+                    self.batch.files.push(Small { place: place.clone(), mode, number, range });
                     return Ok(());
                 }
             }
         }
         // It is large, or has holes: it is written as it comes.
         let front = bytes.split_off(start);
-        self.writer.file(place, mode, &mut Continued { front: Some(&front), hole, rest: contents })
+        self.writer.file(place, mode, number, &mut Continued { front: Some(&front), hole, rest: contents })
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
@@ -308,7 +313,7 @@ mod tests {
     }
 
     fn file(writers: &mut Writers, path: &str, content: &[u8]) -> Result<(), Fault> {
-        writers.file(&place(path), 0o644, &mut Continued { front: Some(content), hole: 0, rest: &mut Nothing })
+        writers.file(&place(path), 0o644, 0, &mut Continued { front: Some(content), hole: 0, rest: &mut Nothing })
     }
 
     #[test]

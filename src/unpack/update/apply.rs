@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use super::known::{Known, Note, Row, RowKind, Tree};
 use super::local::{Found, Handles, split};
 use super::scene::Scene;
-use super::stage::{Staged, place};
+use super::stage::Staged;
 use super::state::Image;
 use crate::bundle::compare_paths;
 use crate::digest::Digest;
@@ -40,7 +40,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(scene: &Scene, tree: &Tree, staged: &[bool]) -> Self {
+    fn new(scene: &Scene, tree: &Tree, staged: &[Option<Note>]) -> Self {
         let mut plan = Self::default();
         for (number, row) in tree.rows().enumerate() {
             let found = scene.find(row.path).map(|found| &scene.found[found]);
@@ -49,7 +49,7 @@ impl Plan {
                     plan.directories.push(number);
                     plan.modes.push(number);
                 }
-                _ if staged[number] => plan.moved.push(number),
+                _ if staged[number].is_some() => plan.moved.push(number),
                 RowKind::Directory | RowKind::File { .. } if found.is_some_and(|found| found.mode != row.mode) => {
                     plan.modes.push(number);
                 }
@@ -94,7 +94,7 @@ impl Plan {
 /// was anything to do.
 pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: Staged) -> Result<bool, Error> {
     let (stamps, checksums) =
-        notes(&mut scene, &tree, &staged)?.into_iter().map(|note| (note.stamp, note.checksum)).unzip();
+        notes(&mut scene, &tree, &staged).into_iter().map(|note| (note.stamp, note.checksum)).unzip();
     let new = Known { digest, tree, stamps, checksums };
     let plan = Plan::new(&scene, &new.tree, &staged.rows);
     let path = scene.held.directory().to_owned();
@@ -116,14 +116,12 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
 }
 
 /// What each file is to be known by.
-fn notes(scene: &mut Scene, tree: &Tree, staged: &Staged) -> Result<Vec<Note>, Error> {
+fn notes(scene: &mut Scene, tree: &Tree, staged: &Staged) -> Vec<Note> {
     let nothing = Note { stamp: None, checksum: 0 };
-    let note = |(number, row): (usize, Row<'_>)| match row.kind {
-        RowKind::Directory | RowKind::Symlink { .. } => Ok(nothing),
-        RowKind::File { .. } if staged.rows[number] => {
-            Ok(staged.notes.get(&place(row.path)?).copied().unwrap_or(nothing))
-        }
-        RowKind::File { .. } => Ok(scene.find(row.path).map_or(nothing, |found| scene.note(found))),
+    let note = |(number, row): (usize, Row<'_>)| match (row.kind, staged.rows[number]) {
+        (RowKind::Directory | RowKind::Symlink { .. }, _) => nothing,
+        (RowKind::File { .. }, Some(note)) => note,
+        (RowKind::File { .. }, None) => scene.find(row.path).map_or(nothing, |found| scene.note(found)),
     };
     tree.rows().enumerate().map(note).collect()
 }

@@ -40,6 +40,14 @@ pub(in crate::unpack) struct Note {
     pub(in crate::unpack) checksum: u32,
 }
 
+impl Note {
+    /// What is noted of a file with this number, if it is one: of what nothing is noted, nothing can be relied on.
+    pub(in crate::unpack) fn among(notes: &[Option<Self>], file: Option<u32>) -> Self {
+        let note = file.and_then(|number| notes.get(number as usize).copied().flatten());
+        note.unwrap_or(Self { stamp: None, checksum: 0 })
+    }
+}
+
 /// An image, and what its files were where they were put.
 #[derive(Debug)]
 pub(in crate::unpack) struct Known {

@@ -22,13 +22,14 @@ use self::known::Tree;
 pub(super) use self::known::{Note, Stamp};
 use self::scene::Scene;
 pub use self::scene::{Doing, LocalChange};
-use self::stage::{Stage, check};
+use self::stage::{Made, Stage, check};
 pub(super) use self::state::Held;
 use self::state::Image;
 pub use self::state::States;
 use super::error::Error;
 use super::part::{WAITING, send};
 use super::staging::Staging;
+use super::view::Node;
 use super::writer::Writer;
 use super::{Contents, UnpackOptions, Unpacked, listed, read, run, unpack};
 use crate::bundle::{Indexed, MemberNumber};
@@ -273,10 +274,10 @@ impl Job {
             let mut stage = Stage::new(&mut scene)?;
             let all = read(image, limits, feed, &mut stage.sink())?;
             feed.check().map_err(Error::local("finish", &self.target))?;
+            let made: Vec<Made> = all.nodes.values().map(Node::file_number).enumerate().collect();
             let tree = Tree::Other(all.nodes.into_iter().map(|(place, node)| listed(&place, node)).collect());
             scene.read_for(None);
-            let rows: Vec<usize> = (0..tree.len()).collect();
-            let staged = stage.finish(&mut scene, &tree, &rows)?;
+            let staged = stage.finish(&mut scene, &tree, &made)?;
             let (totals, discarded) = (tree.totals(), self.discards(&scene, &tree)?);
             let is_changed = apply(scene, self.manifest, tree, staged)?;
             Ok(self.done(totals, is_changed, image.size(), discarded))

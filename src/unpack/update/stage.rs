@@ -1,6 +1,6 @@
 //! What has to be in a directory and is not: made in a hidden directory inside of it, and verified there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use cap_std::fs::{Dir, FileExt};
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::known::{Note, RowKind, Tree};
 use super::local::{FoundKind, Handles, is_same};
 use super::scene::{Scene, Standing};
-use crate::bundle::{Entry, Indexed, MemberNumber};
+use crate::bundle::{Entry, Indexed, Kind, MemberNumber};
 use crate::unpack::Limits;
 use crate::unpack::error::{Error, Fault};
 use crate::unpack::item::{Contents, Item, Nowhere, Piece, Sink};
@@ -23,11 +23,12 @@ use crate::unpack::writer::Writer;
 pub(super) struct Staged {
     _staging: Staging,
     pub(super) handles: Handles,
-    /// For each row of the tree, whether what is to be there is in the hidden directory.
-    pub(super) rows: Vec<bool>,
-    /// What is to be known of the files.
-    pub(super) notes: BTreeMap<Place, Note>,
+    /// For each row of the tree: if what is to be there is in the hidden directory, what is to be known of it.
+    pub(super) rows: Vec<Option<Note>>,
 }
+
+/// What has been made: the number of its row in the tree and, of a file, its own number.
+pub(super) type Made = (usize, Option<u32>);
 
 /// A hidden directory that nothing is in, and what makes files in it.
 pub(super) struct Stage {
@@ -60,11 +61,11 @@ impl Stage {
         wanted: &[usize],
         is_here: &BTreeSet<MemberNumber>,
         pieces: mpsc::Receiver<Message>,
-    ) -> Result<Vec<usize>, Error> {
+    ) -> Result<Vec<Made>, Error> {
         let mut sink = Holding(&mut self.writer);
         let mut view = View::new(&mut sink, Limits { entries: u64::MAX, bytes: u64::MAX });
         view.begin(Rules { whiteouts: false, unique: true });
-        let mut made = Vec::new();
+        let (mut made, mut files) = (Vec::new(), 0..);
         let mut source =
             Source { scene, bundle, is_here, pieces, members: Vec::new(), first: None, bytes: Bytes::new() };
         for &number in wanted {
@@ -72,7 +73,9 @@ impl Stage {
             source.begin(number)?;
             if !source.is_there(entry) {
                 view.apply(&Item::from(entry), &mut source)?;
-                made.push(number);
+                // The view numbers them in the same way.
+                let file = matches!(entry.kind(), Kind::File { .. }).then(|| files.next()).flatten();
+                made.push((number, file));
             }
         }
         source.end()?;
@@ -81,24 +84,29 @@ impl Stage {
     }
 
     /// Removes files that the directory has already, and says what is left.
-    pub(super) fn finish(self, scene: &mut Scene, tree: &Tree, made: &[usize]) -> Result<Staged, Error> {
+    pub(super) fn finish(self, scene: &mut Scene, tree: &Tree, made: &[Made]) -> Result<Staged, Error> {
         let Self { staging, top, mut writer } = self;
         let target = scene.held.directory().to_owned();
-        let (mut handles, mut rows) = (Handles::new(top), vec![false; tree.len()]);
-        for &number in made {
+        let (mut handles, mut left) = (Handles::new(top), Vec::new());
+        for &(number, file) in made {
             let row = tree.row(number);
             let is_there = match row.kind {
                 RowKind::Directory => true,
                 RowKind::File { .. } => has_file(scene, &mut handles, row.path),
                 RowKind::Symlink { .. } => scene.find(row.path).is_some_and(|found| scene.found[found].is_like(&row)),
             };
-            rows[number] = !is_there;
-            if is_there && !matches!(row.kind, RowKind::Directory) {
+            if !is_there {
+                left.push((number, file));
+            } else if !matches!(row.kind, RowKind::Directory) {
                 writer.remove(&place(row.path)?, false)?;
             }
         }
         let notes = writer.notes().map_err(Error::local("make files in", &target))?;
-        Ok(Staged { _staging: staging, handles, rows, notes })
+        let mut rows = vec![None; tree.len()];
+        for (number, file) in left {
+            rows[number] = Some(Note::among(&notes, file));
+        }
+        Ok(Staged { _staging: staging, handles, rows })
     }
 }
 
@@ -221,8 +229,8 @@ impl Sink for Holding<'_> {
         self.0.directory(place, 0o700)
     }
 
-    fn file(&mut self, place: &Place, mode: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
-        self.0.file(place, mode, contents)
+    fn file(&mut self, place: &Place, mode: u32, number: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+        self.0.file(place, mode, number, contents)
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {

@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use serde::{Deserialize, Serialize};
 
 use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use crate::bundle::{Index, Indexed, LayerIndex, MAX_PATH};
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::manifest::{Annotations, Descriptor};
 use crate::unpack::error::Error;
-use crate::unpack::place::{Place, path_of};
+use crate::unpack::place::path_of;
 use crate::unpack::staging;
 use crate::unpack::{Contents, Listed, ListedKind, listed};
 
@@ -168,12 +168,17 @@ impl Held {
     /// Keeps this instead of what was known; when it returns, also for after the machine has gone down, if it `has_to_last`.
     pub(super) fn save(&self, images: &[Image], is_complete: bool, has_to_last: bool) -> io::Result<()> {
         let directory = self.directory.to_string_lossy().into_owned();
-        let json = serde_json::to_vec(&Document { version: VERSION, directory, is_complete, images: images.into() })?;
+        let document = Document { version: VERSION, directory, is_complete, images: images.into() };
         // Nobody else writes to it, as long as this has the lock; of somebody who was killed, it may be left.
         let new = self.state.with_extension("new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(format!("{}\n", Digest::sha256(&json)).as_bytes())?;
-        file.write_all(&json)?;
+        // The digest comes first, and is known last: until then, another one is there.
+        file.write_all(first_line(&Digest::sha256(b"")).as_bytes())?;
+        let mut json = BufWriter::new(Hashed { file: &file, hasher: Hasher::new(Algorithm::Sha256) });
+        serde_json::to_writer(&mut json, &document)?;
+        let hashed = json.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let digest = hashed.hasher.finish();
+        file.write_all_at(first_line(&digest).as_bytes(), 0)?;
         if has_to_last {
             file.sync_all()?;
         }
@@ -219,6 +224,28 @@ impl Held {
             })?;
         }
         self.lock.set_len(0)
+    }
+}
+
+fn first_line(digest: &Digest) -> String {
+    format!("{digest}\n")
+}
+
+/// A file that is hashed as it is written.
+struct Hashed<'a> {
+    file: &'a File,
+    hasher: Hasher,
+}
+
+impl Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -311,10 +338,9 @@ impl From<&Known> for Image {
 
 impl Image {
     /// What has just been unpacked.
-    pub(super) fn new(digest: Digest, all: Contents, notes: &BTreeMap<Place, Note>) -> Self {
-        let notes = || all.nodes.keys().map(|place| notes.get(place));
-        let stamps = notes().map(|note| note?.stamp).collect();
-        let checksums = notes().map(|note| note.map_or(0, |note| note.checksum)).collect();
+    pub(super) fn new(digest: Digest, all: Contents, notes: &[Option<Note>]) -> Self {
+        let notes = all.nodes.values().map(|node| Note::among(notes, node.file_number()));
+        let (stamps, checksums) = notes.map(|note| (note.stamp, note.checksum)).unzip();
         let indexes: Vec<_> = all.indexes.iter().map(LayerDocument::of).collect();
         let unindexed = if indexes.is_empty() { all.nodes } else { BTreeMap::new() };
         let row = |(place, node)| RowDocument::of((&listed(&place, node)).into());
