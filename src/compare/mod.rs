@@ -57,14 +57,24 @@ impl Difference {
     }
 }
 
-/// A path at which something may differ: the number of what each side has there.
+/// A path at which something may differ: the number of what each side has there, of which no side has too many for it.
 struct Pair {
-    old: Option<usize>,
-    new: Option<usize>,
+    old: Option<u32>,
+    new: Option<u32>,
     /// Whether the contents of both are the same, if that is known without reading them.
     is_same: Option<bool>,
     /// Which files have to be read, on the old side and on the new one.
     reads: [bool; 2],
+}
+
+impl Pair {
+    fn old(&self) -> Option<usize> {
+        self.old.map(|number| number as usize)
+    }
+
+    fn new(&self) -> Option<usize> {
+        self.new.map(|number| number as usize)
+    }
 }
 
 /// Shows `visit` each difference, in order of paths, and returns whether there is any.
@@ -77,17 +87,19 @@ pub async fn compare<E: From<Error>>(
     depth: Depth,
     mut visit: impl FnMut(Difference) -> Result<(), E>,
 ) -> Result<bool, E> {
+    // Where one side has no members, those of the other say nothing.
+    if old.has_members() && new.has_members() {
+        old.hash().await?;
+        new.hash().await?;
+    }
     let pairs = pairs(old, new, depth).await.map_err(Error::from)?;
-    let wanted = |side: usize, number: fn(&Pair) -> Option<usize>| -> Vec<usize> {
-        pairs.iter().filter(|pair| pair.reads[side]).filter_map(number).collect()
-    };
-    let (wanted_old, wanted_new) = (wanted(0, |pair| pair.old), wanted(1, |pair| pair.new));
-    let (mut from_old, mut from_new) = (old.contents(&wanted_old), new.contents(&wanted_new));
+    let mut from_old = old.contents(pairs.iter().filter(|pair| pair.reads[0]).filter_map(Pair::old));
+    let mut from_new = new.contents(pairs.iter().filter(|pair| pair.reads[1]).filter_map(Pair::new));
     let (mut in_old, mut in_new) = (Walk::new(old), Walk::new(new));
     let mut found = false;
     for pair in &pairs {
         let (a, b) =
-            (in_old.find(pair.old).await.map_err(Error::from)?, in_new.find(pair.new).await.map_err(Error::from)?);
+            (in_old.find(pair.old()).await.map_err(Error::from)?, in_new.find(pair.new()).await.map_err(Error::from)?);
         let contents = if pair.reads.contains(&true) {
             contents((a, b), depth, &mut from_old, &mut from_new).await.map_err(Error::from)?
         } else if pair.is_same == Some(false) {
@@ -185,7 +197,7 @@ fn pair(old: &Part<'_>, new: &Part<'_>, depth: Depth) -> Pair {
         Depth::First => sizes.iter().all(Option::is_some),
     };
     let reads = is_same.is_none() || (is_same == Some(false) && is_wanted && can_be_shown);
-    let number = |part: &Part<'_>| part.file.map(|_| part.number);
+    let number = |part: &Part<'_>| part.file.map(|_| part.number as u32);
     Pair { old: number(old), new: number(new), is_same, reads: sizes.map(|size| reads && size.is_some()) }
 }
 

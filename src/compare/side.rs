@@ -1,13 +1,14 @@
 //! What is compared: a bundle that is read by its index, another image that has been read whole, a directory. And who reads
 //! them, so that two sides take no more memory than one.
 
+use std::iter::{self, Peekable};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tokio::sync::Mutex;
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
+use tokio::sync::{Mutex, OnceCell};
 
 use super::Error;
 use crate::bundle::{Indexed, Piece};
@@ -17,8 +18,12 @@ use crate::manifest::RawManifest;
 use crate::pack::{self, MemberDigests, PackOptions, Selection, Tree, look, scan};
 use crate::unpack::{Listed, Spooled, UnpackOptions, spool};
 
-/// How much of a file of a directory is read at once, in bytes.
-const STEP: u64 = 1024 * 1024;
+/// How many bytes of files are read together, and how many files: to hand over to another thread takes longer than to read
+/// a small file.
+const STEP: u64 = 256 * 1024;
+const FILES: usize = 128;
+/// How many such batches are under way while one is looked at.
+const AHEAD: usize = 2;
 
 /// How many entries are looked up together.
 const BATCH: usize = 256;
@@ -39,9 +44,16 @@ pub struct Sides {
 type Find = fn(&Path, &Selection) -> Result<Tree, pack::Error>;
 
 enum Kind {
-    Bundle { source: Box<dyn OpenRange>, bundle: Indexed },
-    Image(Spooled),
-    Directory { tree: Arc<Tree>, members: MemberDigests },
+    Bundle {
+        source: Box<dyn OpenRange>,
+        bundle: Indexed,
+    },
+    Image(Arc<Spooled>),
+    Directory {
+        tree: Arc<Tree>,
+        /// Once they are needed.
+        members: OnceCell<MemberDigests>,
+    },
 }
 
 impl Sides {
@@ -69,10 +81,10 @@ impl Sides {
     /// When it cannot be read, or is not what it should be.
     pub async fn whole(&self, source: &dyn Open, manifest: &RawManifest) -> Result<Side, Error> {
         let _turn = self.turn.lock().await;
-        Ok(Side(Kind::Image(spool(source, manifest, None, &self.options).await?)))
+        Ok(Side(Kind::Image(Arc::new(spool(source, manifest, None, &self.options).await?))))
     }
 
-    /// A directory, or a single file: what of it would go into a bundle. All of it is read and hashed.
+    /// A directory, or a single file: what of it would go into a bundle. What is in its files is read when it is compared.
     ///
     /// # Errors
     /// When it cannot be packed.
@@ -93,14 +105,29 @@ impl Sides {
         let _turn = self.turn.lock().await;
         blocking(move || {
             let tree = find(&path, &selection)?;
-            let members = tree.member_digests(PackOptions::default().threads)?;
-            Ok(Side(Kind::Directory { tree: Arc::new(tree), members }))
+            Ok(Side(Kind::Directory { tree: Arc::new(tree), members: OnceCell::new() }))
         })
         .await
     }
 }
 
 impl Side {
+    /// Whether it is, or would be, in members whose digests say what is in them.
+    pub(super) fn has_members(&self) -> bool {
+        !matches!(self.0, Kind::Image(_))
+    }
+
+    /// Reads and hashes all of a directory, so that the digests of its members are known.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is not what it was when it was found.
+    pub(super) async fn hash(&self) -> Result<(), Error> {
+        let Kind::Directory { tree, members } = &self.0 else { return Ok(()) };
+        let tree = Arc::clone(tree);
+        let hash = || blocking(move || Ok(tree.member_digests(PackOptions::default().threads)?));
+        members.get_or_try_init(hash).await.map(drop)
+    }
+
     /// How many paths there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -120,33 +147,37 @@ impl Side {
         }
     }
 
-    /// The digests of the members that the file with this number is in, or would be; nothing, if it never was in any.
+    /// The digests of the members that the file with this number is in, or would be; nothing, if they are not known.
     pub(super) fn members_of(&self, number: usize) -> Option<Vec<Digest>> {
         match &self.0 {
             Kind::Bundle { bundle, .. } => Some(bundle.members_of(number).collect()),
-            Kind::Directory { members, .. } => Some(members.of(number).to_vec()),
+            Kind::Directory { members, .. } => Some(members.get()?.of(number).to_vec()),
             Kind::Image(_) => None,
         }
     }
 
     /// The contents of the files with these numbers, one after the other, in pieces of at least one byte.
-    pub(super) fn contents<'a>(&'a self, wanted: &[usize]) -> BoxStream<'a, Result<Piece, content::Error>> {
+    pub(super) fn contents<'a>(
+        &'a self,
+        wanted: impl Iterator<Item = usize> + Send + 'a,
+    ) -> BoxStream<'a, Result<Piece, content::Error>> {
         match &self.0 {
             Kind::Bundle { source, bundle } => {
-                let pieces = bundle.contents(&**source, wanted);
+                let pieces = bundle.contents(&**source, &wanted.collect::<Vec<_>>());
                 pieces.try_filter(|piece| std::future::ready(!piece.bytes.is_empty())).boxed()
             }
             Kind::Image(spooled) => {
-                let piece = |entry| move |bytes| Piece { entry, offset: 0, bytes };
-                let contents = move |entry| spooled.contents(entry).map_ok(piece(entry));
-                stream::iter(wanted.to_vec()).flat_map(contents).boxed()
+                let reading = Arc::clone(spooled);
+                let read =
+                    move |step: &Step, out: &mut Vec<u8>| reading.read(step.entry, step.offset, step.length, out);
+                pieces(wanted.map(|entry| (entry, spooled.size(entry))), read).boxed()
             }
             Kind::Directory { tree, .. } => {
-                let steps = wanted.iter().flat_map(|&entry| {
-                    let size = tree.entry(entry).size();
-                    (0..size).step_by(STEP as usize).map(move |offset| (entry, offset, STEP.min(size - offset)))
-                });
-                stream::iter(steps.collect::<Vec<_>>()).then(|step| read(Arc::clone(tree), step)).boxed()
+                let reading = Arc::clone(tree);
+                let read = move |step: &Step, out: &mut Vec<u8>| {
+                    Ok(reading.read_contents(step.entry, step.offset, step.length, out)?)
+                };
+                pieces(wanted.map(|entry| (entry, tree.entry(entry).size())), read).boxed()
             }
         }
     }
@@ -180,17 +211,62 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Reads a part of a file of a directory.
-async fn read(tree: Arc<Tree>, (entry, offset, length): (usize, u64, u64)) -> Result<Piece, content::Error> {
-    let read = blocking(move || Ok(tree.contents(entry, offset, length)?)).await;
-    let bytes = read.map_err(|error| match error {
-        Error::Image(error) => error,
-        Error::Directory(error) => error.into(),
-    })?;
-    Ok(Piece { entry, offset, bytes: Bytes::from(bytes) })
+/// A part of a file that is read: in which entry it is, where it begins there, and how many bytes it has.
+struct Step {
+    entry: usize,
+    offset: u64,
+    length: u64,
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+/// The contents of files, each given by its number and size, as `read` appends them to what it is given.
+fn pieces<'a>(
+    files: impl Iterator<Item = (usize, u64)> + Send + 'a,
+    read: impl Fn(&Step, &mut Vec<u8>) -> Result<(), content::Error> + Clone + Send + 'static,
+) -> impl Stream<Item = Result<Piece, content::Error>> + Send + 'a {
+    let steps = files.flat_map(|(entry, size)| {
+        let length = move |offset| STEP.min(size - offset);
+        (0..size).step_by(STEP as usize).map(move |offset| Step { entry, offset, length: length(offset) })
+    });
+    let mut steps = steps.peekable();
+    stream::iter(iter::from_fn(move || batch(&mut steps)))
+        .map(move |batch| {
+            let read = read.clone();
+            blocking(move || read_all(&batch, read))
+        })
+        .buffered(AHEAD)
+        .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
+        .try_flatten()
+}
+
+/// The next steps that are read together: at least one, if there is any.
+fn batch(steps: &mut Peekable<impl Iterator<Item = Step>>) -> Option<Vec<Step>> {
+    let (mut batch, mut left) = (Vec::new(), STEP);
+    while batch.len() < FILES
+        && let Some(step) = steps.next_if(|step| step.length <= left)
+    {
+        left -= step.length;
+        batch.push(step);
+    }
+    (!batch.is_empty()).then_some(batch)
+}
+
+fn read_all(
+    batch: &[Step],
+    read: impl Fn(&Step, &mut Vec<u8>) -> Result<(), content::Error>,
+) -> Result<Vec<Piece>, content::Error> {
+    // One byte more is asked for, to see where a file ends.
+    let length: u64 = batch.iter().map(|step| step.length).sum();
+    let mut bytes = Vec::with_capacity(length as usize + 1);
+    batch.iter().try_for_each(|step| read(step, &mut bytes))?;
+    let mut bytes = Bytes::from(bytes);
+    let piece =
+        |step: &Step| Piece { entry: step.entry, offset: step.offset, bytes: bytes.split_to(step.length as usize) };
+    Ok(batch.iter().map(piece).collect())
+}
+
+async fn blocking<T: Send + 'static, E: From<content::Error> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| content::Error::new(ErrorKind::Local, error))?
 }

@@ -61,13 +61,11 @@ impl Tree {
         Ok(MemberDigests { digests: digests.into_iter().map(|(_, digest)| digest).collect(), plans })
     }
 
-    /// `length` bytes of the contents of the entry with this number, from `offset` on.
+    /// Appends `length` bytes of the contents of the entry with this number, from `offset` on, to `out`.
     ///
     /// # Errors
     /// When the file is not what it was when it was found.
-    pub fn contents(&self, entry: usize, offset: u64, length: u64) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        self.read(&self.entries[entry], offset, length, &mut bytes)?;
-        Ok(bytes)
+    pub fn read_contents(&self, entry: usize, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.read(&self.entries[entry], offset, length, out)
     }
 }

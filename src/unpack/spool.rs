@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,13 +15,15 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::error::{Error, Fault};
-use super::item::{Contents, Sink};
+use super::item::{Contents, Piece, Sink};
 use super::place::{Place, names};
 use super::view::{Node, NodeKind};
-use super::writer::write;
 use super::{Listed, ListedKind, UnpackOptions, listed, read, run};
 use crate::content::{self, Open, apart, read_file, read_file_range};
 use crate::manifest::RawManifest;
+
+/// How many bytes are written at once.
+const BUFFER: usize = 256 * 1024;
 
 /// What is in an image, and the contents of its files, or of one. Most of it is in the file: of each entry, memory holds the
 /// same few bytes, however long its path is.
@@ -101,8 +104,28 @@ impl Spooled {
         if let Some((start, size)) = self.extent(number) {
             return read_file(Arc::clone(&self.file), start, size).boxed();
         }
-        let message = format!("the contents of entry {number} have not been kept");
-        stream::once(async { Err(content::Error::not_found(message)) }).boxed()
+        stream::once(async move { Err(not_kept(number)) }).boxed()
+    }
+
+    /// How many bytes the file with this number has; of what is no file, or has not been kept, none.
+    #[must_use]
+    pub fn size(&self, number: usize) -> u64 {
+        self.extent(number).map_or(0, |(_, size)| size)
+    }
+
+    /// Appends `length` bytes of the contents of the file with this number, from `offset` on, to `out`: at once, on the thread
+    /// that asks.
+    ///
+    /// # Errors
+    /// When they have not been kept, or cannot be read.
+    pub fn read(&self, number: usize, offset: u64, length: u64, out: &mut Vec<u8>) -> Result<(), content::Error> {
+        let is_within = |&(_, size): &(u64, u64)| offset.checked_add(length).is_some_and(|end| end <= size);
+        let extent = self.extent(number).filter(is_within);
+        let (start, _) = extent.ok_or_else(|| not_kept(number))?;
+        let from = out.len();
+        out.resize(from + length as usize, 0);
+        let read = self.file.read_exact_at(&mut out[from..], start + offset);
+        read.map_err(|error| content::Error::local("read a temporary file", error))
     }
 
     /// Where contents begin, and how many bytes they have.
@@ -112,6 +135,10 @@ impl Spooled {
             RowKind::Directory | RowKind::Symlink { .. } => None,
         }
     }
+}
+
+fn not_kept(number: usize) -> content::Error {
+    content::Error::not_found(format!("the contents of entry {number} have not been kept"))
 }
 
 impl Row {
@@ -145,13 +172,15 @@ pub async fn spool(
     loop {
         let only = only.clone();
         let spooled = run(source, manifest, options, move |image, limits, feed| {
-            let file = cap_std::fs::File::from_std(tempfile::tempfile().map_err(failed)?);
-            let mut spool = Spool { file, wanted, starts: Vec::new() };
+            let file = BufWriter::with_capacity(BUFFER, tempfile::tempfile().map_err(failed)?);
+            let mut spool = Spool { file, end: 0, wanted, starts: Vec::new() };
             apart(move || {
                 let nodes = read(image, limits, feed, &mut spool)?.nodes;
                 match only.and_then(|only| nodes.get(&only)) {
                     // A hard link, as it turns out, and its original was not kept.
-                    Some(&Node { kind: NodeKind::File { number, .. }, .. }) if spool.starts[number as usize].is_none() => {
+                    Some(&Node { kind: NodeKind::File { number, .. }, .. })
+                        if spool.starts[number as usize].is_none() =>
+                    {
                         Ok(Err(Wanted::Number(number)))
                     }
                     _ => Ok(Ok(spool.finish(nodes).map_err(failed)?)),
@@ -186,7 +215,9 @@ enum Wanted {
 
 /// The sink that appends the contents of files to one.
 struct Spool {
-    file: cap_std::fs::File,
+    file: BufWriter<File>,
+    /// Where the file ends.
+    end: u64,
     wanted: Wanted,
     /// Where the contents of each file that was made begin, if they are kept.
     starts: Vec<Option<u64>>,
@@ -194,11 +225,10 @@ struct Spool {
 
 impl Spool {
     /// Appends the names of what there is.
-    fn finish(mut self, nodes: BTreeMap<Place, Node>) -> io::Result<Spooled> {
-        let mut end = self.file.seek(SeekFrom::End(0))?;
+    fn finish(self, nodes: BTreeMap<Place, Node>) -> io::Result<Spooled> {
+        let (mut file, mut end) = (self.file, self.end);
         let mut rows = Vec::with_capacity(nodes.len() + 1);
         rows.push(Row { mode: 0, kind: RowKind::Directory, end });
-        let mut file = BufWriter::new(self.file.into_std());
         for (place, node) in nodes {
             let number = node.file_number();
             let Listed { path, mode, kind } = listed(&place, node);
@@ -233,8 +263,21 @@ impl Sink for Spool {
             self.starts.push(None);
             return contents.skip();
         }
-        self.starts.push(Some(self.file.stream_position().map_err(failed)?));
-        write(&mut self.file, place, contents)
+        self.starts.push(Some(self.end));
+        loop {
+            match contents.next()? {
+                Piece::Data(bytes) => {
+                    self.file.write_all(bytes).map_err(failed)?;
+                    self.end += bytes.len() as u64;
+                }
+                // The names that come after all contents see to it that it does not end with a hole.
+                Piece::Hole(size) => {
+                    self.end = self.end.saturating_add(size);
+                    self.file.seek(SeekFrom::Start(self.end)).map_err(failed)?;
+                }
+                Piece::End => return Ok(()),
+            }
+        }
     }
 
     fn directory(&mut self, _: &Place, _: u32) -> Result<(), Fault> {

@@ -196,7 +196,7 @@ fn add_zeros(crc: &mut Crc, mut size: u64) {
 }
 
 /// Writes the contents, and leaves holes where they have some.
-pub(super) fn write(file: &mut File, place: &Place, contents: &mut dyn Contents) -> Result<(), Fault> {
+fn write(file: &mut File, place: &Place, contents: &mut dyn Contents) -> Result<(), Fault> {
     let mut hole = false;
     loop {
         match contents.next()? {

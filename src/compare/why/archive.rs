@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::entry;
 use super::gzip::{self, Header};
 use super::reason::{Level, Reason, Reasons, What};
-use super::tape::{Index, Mark, Tape, is_zero};
+use super::tape::{Index, Tape, is_zero};
 use crate::archive::{Compression, decompress};
 use crate::compare::First;
 use crate::content::{self, ErrorKind};
@@ -157,7 +157,7 @@ fn headers(
     differing: &BTreeSet<Vec<u8>>,
     reasons: &mut Reasons,
 ) -> Result<(), content::Error> {
-    let [sorted_a, sorted_b] = [a.1, b.1].map(|index| sorted(&index.marks));
+    let [sorted_a, sorted_b] = [a.1, b.1].map(sorted);
     let (mut at_a, mut at_b, mut both) = (0, 0, Vec::new());
     loop {
         let (left, right) = match (path(a.1, &sorted_a, at_a), path(b.1, &sorted_b, at_b)) {
@@ -168,23 +168,22 @@ fn headers(
         if left && right {
             both.push((sorted_a[at_a], sorted_b[at_b]));
         } else {
-            let mark = if left { &a.1.marks[sorted_a[at_a] as usize] } else { &b.1.marks[sorted_b[at_b] as usize] };
-            unlisted(mark, left, differing, reasons);
+            let (index, number) = if left { (a.1, sorted_a[at_a]) } else { (b.1, sorted_b[at_b]) };
+            unlisted(index, number as usize, left, differing, reasons);
         }
         at_a += usize::from(left);
         at_b += usize::from(right);
     }
     both.sort_unstable();
     for &(in_a, in_b) in &both {
-        let (left, right) = (&a.1.marks[in_a as usize], &b.1.marks[in_b as usize]);
-        let differs_anyway = differing.contains(&left.path);
-        let (head_a, head_b) = (a.0.head(left)?, b.0.head(right)?);
-        for (what, reason) in entry::differences(&head_a, &head_b, &shown(&left.path), differs_anyway) {
+        let path = a.1.path(in_a as usize);
+        let (head_a, head_b) = (a.0.head(a.1, in_a as usize)?, b.0.head(b.1, in_b as usize)?);
+        for (what, reason) in entry::differences(&head_a, &head_b, &shown(path), differing.contains(path)) {
             reasons.add(Level::Entry, what, reason);
         }
     }
     if let Some(pair) = both.windows(2).find(|pair| pair[0].1 > pair[1].1) {
-        let [before, after] = [pair[0].0, pair[1].0].map(|number| shown(&a.1.marks[number as usize].path));
+        let [before, after] = [pair[0].0, pair[1].0].map(|number| shown(a.1.path(number as usize)));
         let reason = Reason::of(format!("{before} before {after}"), format!("{after} before {before}"));
         reasons.add(Level::Entry, What::Order, reason);
     }
@@ -192,24 +191,25 @@ fn headers(
 }
 
 /// The numbers of entries, by path; those that have the same one in their order.
-fn sorted(marks: &[Mark]) -> Vec<u32> {
-    let mut numbers: Vec<u32> = (0..marks.len() as u32).collect();
-    numbers.sort_by(|a, b| marks[*a as usize].path.cmp(&marks[*b as usize].path));
+fn sorted(index: &Index) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..index.count() as u32).collect();
+    numbers.sort_by(|a, b| index.path(*a as usize).cmp(index.path(*b as usize)));
     numbers
 }
 
 /// The path of the entry that has this place in `sorted`.
 fn path<'a>(index: &'a Index, sorted: &[u32], at: usize) -> Option<&'a [u8]> {
-    sorted.get(at).map(|&number| &index.marks[number as usize].path[..])
+    sorted.get(at).map(|&number| index.path(number as usize))
 }
 
 /// Says that only one archive has an entry, unless what it makes is not in the other at all.
-fn unlisted(mark: &Mark, is_in_a: bool, differing: &BTreeSet<Vec<u8>>, reasons: &mut Reasons) {
-    if differing.contains(&mark.path) || differing.contains(&unhidden(&mark.path)) {
+fn unlisted(index: &Index, number: usize, is_in_a: bool, differing: &BTreeSet<Vec<u8>>, reasons: &mut Reasons) {
+    let path = index.path(number);
+    if differing.contains(path) || differing.contains(&unhidden(path)) {
         return;
     }
-    let what = if mark.is_directory { "a directory" } else { "an entry" }.to_owned();
-    let path = shown(&mark.path);
+    let what = if index.is_directory(number) { "a directory" } else { "an entry" }.to_owned();
+    let path = shown(path);
     let (a, b) = if is_in_a { (Some(what), None) } else { (None, Some(what)) };
     reasons.add(Level::Entry, What::Unlisted, Reason { name: Some(path), a, b, first: None });
 }

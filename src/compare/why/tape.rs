@@ -19,23 +19,42 @@ pub(super) struct Tape {
     pub(super) size: u64,
 }
 
-/// An entry of an archive.
-pub(super) struct Mark {
-    /// Where it goes, however that is written.
-    pub(super) path: Vec<u8>,
-    pub(super) is_directory: bool,
+/// An entry of an archive. There may be very many.
+struct Mark {
+    /// Where its path ends among all paths; it begins where that of the one before ends.
+    path: usize,
     /// Where its first header begins.
     start: u64,
-    /// Where its contents begin.
-    contents: u64,
+    /// How many bytes there are from there to its contents, or [`MAX_HEAD`].
+    head: u32,
+    is_directory: bool,
 }
 
 /// What is on a tape.
 pub(super) struct Index {
     /// The entries, in order.
-    pub(super) marks: Vec<Mark>,
+    marks: Vec<Mark>,
+    /// Their paths, one after the other.
+    paths: Vec<u8>,
     /// Where the last one ends.
     pub(super) end: u64,
+}
+
+impl Index {
+    /// How many entries there are.
+    pub(super) fn count(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Where an entry goes, however that is written.
+    pub(super) fn path(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.marks[before].path);
+        &self.paths[start..self.marks[number].path]
+    }
+
+    pub(super) fn is_directory(&self, number: usize) -> bool {
+        self.marks[number].is_directory
+    }
 }
 
 impl Tape {
@@ -47,23 +66,26 @@ impl Tape {
         let mut cursor = Cursor { tape: self, at: 0 };
         // How many there may be, whoever has read it all before has seen to.
         let mut headers = Headers::new(u64::MAX, MAX_EXTENSION);
-        let (mut marks, mut end) = (Vec::new(), 0);
+        let (mut marks, mut paths, mut end) = (Vec::new(), Vec::new(), 0);
         while let Some(head) = headers.next(&mut cursor).map_err(wrong)? {
             let (start, is_directory) = (end, is_directory(&head));
             cursor.skip_map(&head).map_err(wrong)?;
-            marks.push(Mark { path: normal(&head.path), is_directory, start, contents: cursor.at });
+            paths.extend_from_slice(&normal(&head.path));
+            let length = (cursor.at - start).min(MAX_HEAD) as u32;
+            marks.push(Mark { path: paths.len(), start, head: length, is_directory });
             cursor.skip(head.size.saturating_add(padding(head.size))).map_err(wrong)?;
             end = cursor.at;
         }
-        Ok(Index { marks, end })
+        Ok(Index { marks, paths, end })
     }
 
     /// The blocks that stand before an entry's contents, or as many as anybody needs.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub(super) fn head(&self, mark: &Mark) -> Result<Vec<u8>, content::Error> {
-        self.read(mark.start, (mark.contents - mark.start).min(MAX_HEAD))
+    pub(super) fn head(&self, index: &Index, number: usize) -> Result<Vec<u8>, content::Error> {
+        let Mark { start, head, .. } = index.marks[number];
+        self.read(start, head.into())
     }
 
     /// `length` bytes from `offset` on, which are there.
