@@ -11,6 +11,7 @@ use super::output::{Output, printable};
 use super::place::{Place, open_place};
 use super::show_why::{Scene, lines, to_json};
 use crate::compare::{Subject, WhyOptions, explain};
+use crate::content::apart;
 use crate::digest::Digest;
 use crate::pack::{self, ImageOptions, PackOptions, Selection};
 
@@ -108,7 +109,7 @@ async fn packed(path: PathBuf, selection: Selection, output: &Output) -> Result<
         }
         Ok(tree.pack(&options, &|_| ())?)
     };
-    let packed = tokio::task::spawn_blocking(pack).await;
+    let packed = tokio::task::spawn_blocking(|| apart(pack)).await;
     let bundle = packed.map_err(|error| Error::new(Exit::Local, format!("packing stopped: {error}")))??;
     let manifest = bundle.raw_manifest().clone();
     Ok(Subject { source: Box::new(bundle), root: manifest.clone(), manifest })

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::Error;
 use crate::bundle::{Indexed, Piece};
-use crate::content::{self, ErrorKind, Open, OpenRange};
+use crate::content::{self, ErrorKind, Open, OpenRange, apart};
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
 use crate::pack::{self, MemberDigests, PackOptions, Selection, Tree, look, scan};
@@ -22,8 +22,6 @@ use crate::unpack::{Listed, Spooled, UnpackOptions, spool};
 /// a small file.
 const STEP: u64 = 256 * 1024;
 const FILES: usize = 128;
-/// How many such batches are under way while one is looked at.
-const AHEAD: usize = 2;
 
 /// How many entries are looked up together.
 const BATCH: usize = 256;
@@ -104,7 +102,7 @@ impl Sides {
         let (path, selection) = (path.to_owned(), selection.clone());
         let _turn = self.turn.lock().await;
         blocking(move || {
-            let tree = find(&path, &selection)?;
+            let tree = apart(|| find(&path, &selection))?;
             Ok(Side(Kind::Directory { tree: Arc::new(tree), members: OnceCell::new() }))
         })
         .await
@@ -233,7 +231,7 @@ fn pieces<'a>(
             let read = read.clone();
             blocking(move || read_all(&batch, read))
         })
-        .buffered(AHEAD)
+        .buffered(1)
         .map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)))
         .try_flatten()
 }

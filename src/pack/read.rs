@@ -1,37 +1,27 @@
 //! Reading files that have been found: without following links, and only if they are still what they were.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{Dev, Mode, OFlags, RawMode, Stat, fstat, openat};
+use rustix::fs::{Mode, OFlags, Stat, fstat, openat};
 use rustix::io::{Errno, pread};
 
 use super::Error;
 use super::scan::{Found, Origin, Tree};
 
-/// Which file it is, and when it was last written to.
+/// Which file it is, and when it was last written to: device, inode, mode, size and time as one number. There is one for
+/// each file of a tree, and nothing is asked of it but whether it is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: Dev,
-    inode: u64,
-    size: i64,
-    seconds: i64,
-    nanoseconds: u32,
-    mode: RawMode,
-}
+pub(super) struct Identity(u64);
 
 impl Identity {
     pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size,
-            seconds: stat.st_mtime,
-            // Fewer than a billion, whatever type a system has for them.
-            nanoseconds: stat.st_mtime_nsec as u32,
-            mode: stat.st_mode,
-        }
+        let time = (stat.st_mtime, stat.st_mtime_nsec);
+        let mut hasher = DefaultHasher::new();
+        (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_size, time).hash(&mut hasher);
+        Self(hasher.finish())
     }
 }
 
