@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::entry;
 use super::gzip::{self, Header};
 use super::reason::{Level, Reason, Reasons, What};
-use super::tape::{Index, Tape, is_zero};
+use super::tape::{Index, Mark, Tape, is_zero};
 use crate::archive::{Compression, decompress};
 use crate::compare::First;
 use crate::content::{self, ErrorKind};
@@ -158,60 +158,82 @@ fn headers(
     reasons: &mut Reasons,
 ) -> Result<(), content::Error> {
     let [sorted_a, sorted_b] = [a.1, b.1].map(sorted);
-    let (mut at_a, mut at_b, mut both) = (0, 0, Vec::new());
+    let (mut at_a, mut at_b, mut both, mut only) = (0, 0, Vec::new(), Vec::new());
     loop {
-        let (left, right) = match (path(a.1, &sorted_a, at_a), path(b.1, &sorted_b, at_b)) {
+        let (left, right) = match (mark(a.1, &sorted_a, at_a), mark(b.1, &sorted_b, at_b)) {
             (None, None) => break,
-            (Some(left), Some(right)) => (left <= right, right <= left),
+            (Some(left), Some(right)) => (left.key <= right.key, right.key <= left.key),
             (left, right) => (left.is_some(), right.is_some()),
         };
         if left && right {
             both.push((sorted_a[at_a], sorted_b[at_b]));
         } else {
-            let (index, number) = if left { (a.1, sorted_a[at_a]) } else { (b.1, sorted_b[at_b]) };
-            unlisted(index, number as usize, left, differing, reasons);
+            let (tape, index, number) = if left { (a.0, a.1, sorted_a[at_a]) } else { (b.0, b.1, sorted_b[at_b]) };
+            only.extend(Only::of(tape, &index.marks[number as usize], left, differing)?);
         }
         at_a += usize::from(left);
         at_b += usize::from(right);
     }
+    only.sort_unstable();
+    only.into_iter().for_each(|only| reasons.add(Level::Entry, What::Unlisted, only.reason()));
     both.sort_unstable();
-    for &(in_a, in_b) in &both {
-        let path = a.1.path(in_a as usize);
-        let (head_a, head_b) = (a.0.head(a.1, in_a as usize)?, b.0.head(b.1, in_b as usize)?);
-        for (what, reason) in entry::differences(&head_a, &head_b, &shown(path), differing.contains(path)) {
-            reasons.add(Level::Entry, what, reason);
+    let marks = |&(in_a, in_b): &(u32, u32)| (&a.1.marks[in_a as usize], &b.1.marks[in_b as usize]);
+    for pair in &both {
+        let (left, right) = marks(pair);
+        let (head_a, head_b) = (a.0.head(left)?, b.0.head(right)?);
+        if head_a != head_b {
+            let path = a.0.path(left)?;
+            for (what, reason) in entry::differences(&head_a, &head_b, &shown(&path), differing.contains(&path)) {
+                reasons.add(Level::Entry, what, reason);
+            }
         }
     }
     if let Some(pair) = both.windows(2).find(|pair| pair[0].1 > pair[1].1) {
-        let [before, after] = [pair[0].0, pair[1].0].map(|number| shown(a.1.path(number as usize)));
+        let (before, after) = (shown(&a.0.path(marks(&pair[0]).0)?), shown(&a.0.path(marks(&pair[1]).0)?));
         let reason = Reason::of(format!("{before} before {after}"), format!("{after} before {before}"));
         reasons.add(Level::Entry, What::Order, reason);
     }
     Ok(())
 }
 
-/// The numbers of entries, by path; those that have the same one in their order.
+/// The numbers of entries, those of one path next to each other, in their order.
 fn sorted(index: &Index) -> Vec<u32> {
-    let mut numbers: Vec<u32> = (0..index.count() as u32).collect();
-    numbers.sort_by(|a, b| index.path(*a as usize).cmp(index.path(*b as usize)));
+    let mut numbers: Vec<u32> = (0..index.marks.len() as u32).collect();
+    numbers.sort_unstable_by_key(|&number| (index.marks[number as usize].key, number));
     numbers
 }
 
-/// The path of the entry that has this place in `sorted`.
-fn path<'a>(index: &'a Index, sorted: &[u32], at: usize) -> Option<&'a [u8]> {
-    sorted.get(at).map(|&number| index.path(number as usize))
+/// The entry that has this place in `sorted`.
+fn mark<'a>(index: &'a Index, sorted: &[u32], at: usize) -> Option<&'a Mark> {
+    sorted.get(at).map(|&number| &index.marks[number as usize])
 }
 
-/// Says that only one archive has an entry, unless what it makes is not in the other at all.
-fn unlisted(index: &Index, number: usize, is_in_a: bool, differing: &BTreeSet<Vec<u8>>, reasons: &mut Reasons) {
-    let path = index.path(number);
-    if differing.contains(path) || differing.contains(&unhidden(path)) {
-        return;
+/// An entry that only one archive has.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Only {
+    path: Vec<u8>,
+    is_directory: bool,
+    is_in_a: bool,
+}
+
+impl Only {
+    /// Nothing, if what it makes is not in the other at all.
+    fn of(
+        tape: &Tape,
+        mark: &Mark,
+        is_in_a: bool,
+        differing: &BTreeSet<Vec<u8>>,
+    ) -> Result<Option<Self>, content::Error> {
+        let path = tape.path(mark)?;
+        let is_known = differing.contains(&path) || differing.contains(&unhidden(&path));
+        Ok((!is_known).then_some(Self { path, is_directory: mark.is_directory, is_in_a }))
     }
-    let what = if index.is_directory(number) { "a directory" } else { "an entry" }.to_owned();
-    let path = shown(path);
-    let (a, b) = if is_in_a { (Some(what), None) } else { (None, Some(what)) };
-    reasons.add(Level::Entry, What::Unlisted, Reason { name: Some(path), a, b, first: None });
+
+    fn reason(&self) -> Reason {
+        let what = Some(if self.is_directory { "a directory" } else { "an entry" }.to_owned());
+        let (a, b) = if self.is_in_a { (what, None) } else { (None, what) };
+        Reason { name: Some(shown(&self.path)), a, b, first: None }
+    }
 }
 
 /// What a whiteout hides (image-spec v1.1.1, layer.md, "Whiteouts"); of any other path, itself.

@@ -7,6 +7,7 @@ use tar::EntryType;
 
 use crate::archive::{BLOCK, Head, HeaderError, Headers, Input, padding};
 use crate::content::{self, ErrorKind};
+use crate::digest::Digest;
 
 /// How many bytes the PAX records or the long name of one entry may have.
 const MAX_EXTENSION: u64 = 1024 * 1024;
@@ -19,42 +20,23 @@ pub(super) struct Tape {
     pub(super) size: u64,
 }
 
-/// An entry of an archive. There may be very many.
-struct Mark {
-    /// Where its path ends among all paths; it begins where that of the one before ends.
-    path: usize,
+/// An entry of an archive. There may be very many, so its path stays on the tape.
+pub(super) struct Mark {
+    /// The front of the digest of its path, however that is written: where it is the same, so is the path.
+    pub(super) key: u128,
     /// Where its first header begins.
     start: u64,
     /// How many bytes there are from there to its contents, or [`MAX_HEAD`].
     head: u32,
-    is_directory: bool,
+    pub(super) is_directory: bool,
 }
 
 /// What is on a tape.
 pub(super) struct Index {
     /// The entries, in order.
-    marks: Vec<Mark>,
-    /// Their paths, one after the other.
-    paths: Vec<u8>,
+    pub(super) marks: Vec<Mark>,
     /// Where the last one ends.
     pub(super) end: u64,
-}
-
-impl Index {
-    /// How many entries there are.
-    pub(super) fn count(&self) -> usize {
-        self.marks.len()
-    }
-
-    /// Where an entry goes, however that is written.
-    pub(super) fn path(&self, number: usize) -> &[u8] {
-        let start = number.checked_sub(1).map_or(0, |before| self.marks[before].path);
-        &self.paths[start..self.marks[number].path]
-    }
-
-    pub(super) fn is_directory(&self, number: usize) -> bool {
-        self.marks[number].is_directory
-    }
 }
 
 impl Tape {
@@ -64,28 +46,34 @@ impl Tape {
     /// When it is no archive.
     pub(super) fn index(&self) -> Result<Index, content::Error> {
         let mut cursor = Cursor { tape: self, at: 0 };
-        // How many there may be, whoever has read it all before has seen to.
-        let mut headers = Headers::new(u64::MAX, MAX_EXTENSION);
-        let (mut marks, mut paths, mut end) = (Vec::new(), Vec::new(), 0);
+        let mut headers = headers();
+        let (mut marks, mut end) = (Vec::new(), 0);
         while let Some(head) = headers.next(&mut cursor).map_err(wrong)? {
             let (start, is_directory) = (end, is_directory(&head));
             cursor.skip_map(&head).map_err(wrong)?;
-            paths.extend_from_slice(&normal(&head.path));
             let length = (cursor.at - start).min(MAX_HEAD) as u32;
-            marks.push(Mark { path: paths.len(), start, head: length, is_directory });
+            marks.push(Mark { key: key(&normal(&head.path)), start, head: length, is_directory });
             cursor.skip(head.size.saturating_add(padding(head.size))).map_err(wrong)?;
             end = cursor.at;
         }
-        Ok(Index { marks, paths, end })
+        Ok(Index { marks, end })
     }
 
     /// The blocks that stand before an entry's contents, or as many as anybody needs.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub(super) fn head(&self, index: &Index, number: usize) -> Result<Vec<u8>, content::Error> {
-        let Mark { start, head, .. } = index.marks[number];
-        self.read(start, head.into())
+    pub(super) fn head(&self, mark: &Mark) -> Result<Vec<u8>, content::Error> {
+        self.read(mark.start, mark.head.into())
+    }
+
+    /// Where an entry goes, however that is written.
+    ///
+    /// # Errors
+    /// When its headers cannot be read.
+    pub(super) fn path(&self, mark: &Mark) -> Result<Vec<u8>, content::Error> {
+        let head = headers().next(&mut Cursor { tape: self, at: mark.start }).map_err(wrong)?;
+        Ok(head.map(|head| normal(&head.path)).unwrap_or_default())
     }
 
     /// `length` bytes from `offset` on, which are there.
@@ -97,6 +85,16 @@ impl Tape {
         let read = self.file.read_exact_at(&mut bytes, offset);
         read.map_err(|error| content::Error::local("read a temporary file", error)).map(|()| bytes)
     }
+}
+
+/// Reads headers. How many there may be, whoever has read it all before has seen to.
+fn headers() -> Headers {
+    Headers::new(u64::MAX, MAX_EXTENSION)
+}
+
+fn key(path: &[u8]) -> u128 {
+    let digest = Digest::sha256(path);
+    digest.as_bytes()[..16].iter().fold(0, |key, &byte| key << 8 | u128::from(byte))
 }
 
 /// A place on a tape.
