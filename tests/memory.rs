@@ -19,6 +19,9 @@ use serde_json::json;
 /// How much the code takes here says nothing of that.
 const FILES: usize = 100_000;
 const LIMIT: usize = 52 * 1024 * 1024;
+/// The same for what does several such things one after the other: it depends on the threads whether what one has freed
+/// serves the next.
+const LIMIT_OF_ALL: usize = 60 * 1024 * 1024;
 
 /// Twenty files in each directory.
 fn files() -> impl Iterator<Item = (String, String)> {
@@ -62,7 +65,7 @@ fn most(process: u32) -> Option<usize> {
 }
 
 /// Runs the program, and sees that it takes little memory.
-fn bounded(desk: &Desk, arguments: &str) -> Ran {
+fn bounded(desk: &Desk, limit: usize, arguments: &str) -> Ran {
     let running = desk.start(arguments);
     let mut taken = 0;
     // The kernel keeps the peak, and forgets it with the process: it is asked again and again as long as there is one.
@@ -71,20 +74,20 @@ fn bounded(desk: &Desk, arguments: &str) -> Ran {
         sleep(Duration::from_millis(1));
     }
     println!("{arguments}: {} KiB", taken / 1024);
-    assert!(taken <= LIMIT, "{arguments} took {taken} bytes");
+    assert!(taken <= limit, "{arguments} took {taken} bytes");
     wait(running)
 }
 
 #[test]
-fn a_hundred_thousand_files_fit_in_64_mib() {
+fn a_hundred_thousand_files_take_little_memory() {
     let in_memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let desk = Desk::over(in_memory.unwrap());
     make_tree(&desk.path("tree"));
     make_layout(&desk.path("other"));
     desk.run("build tree -o oci:bundle:v1").ok();
-    bounded(&desk, "pull oci:other:v1 -o copy").ok();
-    bounded(&desk, "verify tree oci:bundle:v1").ok();
-    bounded(&desk, "verify tree oci:other:v1").ok();
-    let why = bounded(&desk, "why oci:other:v1 ./tree");
+    bounded(&desk, LIMIT, "pull oci:other:v1 -o copy").ok();
+    bounded(&desk, LIMIT, "verify tree oci:bundle:v1").ok();
+    bounded(&desk, LIMIT, "verify tree oci:other:v1").ok();
+    let why = bounded(&desk, LIMIT_OF_ALL, "why oci:other:v1 ./tree");
     assert_eq!(why.code, Some(1), "{why:?}");
 }

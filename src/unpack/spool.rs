@@ -34,6 +34,11 @@ pub struct Spooled {
     file: Arc<File>,
 }
 
+/// Where the contents of a file begin, or [`NOT_KEPT`]: an option would take twice as much.
+type Start = u64;
+/// That contents have not been kept.
+const NOT_KEPT: Start = Start::MAX;
+
 /// An entry. Its path and then the target, if it is a link, stand where the names of the one before end.
 #[derive(Debug)]
 struct Row {
@@ -48,8 +53,7 @@ enum RowKind {
     Directory,
     File {
         size: u64,
-        /// Where the contents begin in the file, if they have been kept.
-        start: Option<u64>,
+        start: Start,
     },
     Symlink {
         /// How many bytes the target has.
@@ -131,7 +135,7 @@ impl Spooled {
     /// Where contents begin, and how many bytes they have.
     fn extent(&self, number: usize) -> Option<(u64, u64)> {
         match self.rows[number + 1].kind {
-            RowKind::File { size, start } => Some((start?, size)),
+            RowKind::File { size, start } => (start != NOT_KEPT).then_some((start, size)),
             RowKind::Directory | RowKind::Symlink { .. } => None,
         }
     }
@@ -179,7 +183,7 @@ pub async fn spool(
                 match only.and_then(|only| nodes.get(&only)) {
                     // A hard link, as it turns out, and its original was not kept.
                     Some(&Node { kind: NodeKind::File { number, .. }, .. })
-                        if spool.starts[number as usize].is_none() =>
+                        if spool.starts[number as usize] == NOT_KEPT =>
                     {
                         Ok(Err(Wanted::Number(number)))
                     }
@@ -219,8 +223,8 @@ struct Spool {
     /// Where the file ends.
     end: u64,
     wanted: Wanted,
-    /// Where the contents of each file that was made begin, if they are kept.
-    starts: Vec<Option<u64>>,
+    /// Of each file that was made.
+    starts: Vec<Start>,
 }
 
 impl Spool {
@@ -236,7 +240,8 @@ impl Spool {
             let kind = match kind {
                 ListedKind::Directory => RowKind::Directory,
                 ListedKind::File { size } => {
-                    RowKind::File { size, start: number.and_then(|number| self.starts[number as usize]) }
+                    let start = number.map_or(NOT_KEPT, |number| self.starts[number as usize]);
+                    RowKind::File { size, start }
                 }
                 ListedKind::Symlink { target } => {
                     names.push(&target);
@@ -260,10 +265,10 @@ impl Sink for Spool {
             Wanted::Number(wanted) => *wanted == number,
         };
         if !is_wanted {
-            self.starts.push(None);
+            self.starts.push(NOT_KEPT);
             return contents.skip();
         }
-        self.starts.push(Some(self.end));
+        self.starts.push(self.end);
         loop {
             match contents.next()? {
                 Piece::Data(bytes) => {
