@@ -68,11 +68,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn old(&self) -> Option<usize> {
+    fn in_old(&self) -> Option<usize> {
         self.old.map(|number| number as usize)
     }
 
-    fn new(&self) -> Option<usize> {
+    fn in_new(&self) -> Option<usize> {
         self.new.map(|number| number as usize)
     }
 }
@@ -93,13 +93,15 @@ pub async fn compare<E: From<Error>>(
         new.hash().await?;
     }
     let pairs = pairs(old, new, depth).await.map_err(Error::from)?;
-    let mut from_old = old.contents(pairs.iter().filter(|pair| pair.reads[0]).filter_map(Pair::old));
-    let mut from_new = new.contents(pairs.iter().filter(|pair| pair.reads[1]).filter_map(Pair::new));
+    let mut from_old = old.contents(pairs.iter().filter(|pair| pair.reads[0]).filter_map(Pair::in_old));
+    let mut from_new = new.contents(pairs.iter().filter(|pair| pair.reads[1]).filter_map(Pair::in_new));
     let (mut in_old, mut in_new) = (Walk::new(old), Walk::new(new));
     let mut found = false;
     for pair in &pairs {
-        let (a, b) =
-            (in_old.find(pair.old()).await.map_err(Error::from)?, in_new.find(pair.new()).await.map_err(Error::from)?);
+        let (a, b) = (
+            in_old.find(pair.in_old()).await.map_err(Error::from)?,
+            in_new.find(pair.in_new()).await.map_err(Error::from)?,
+        );
         let contents = if pair.reads.contains(&true) {
             contents((a, b), depth, &mut from_old, &mut from_new).await.map_err(Error::from)?
         } else if pair.is_same == Some(false) {

@@ -175,7 +175,9 @@ fn headers(
         at_b += usize::from(right);
     }
     only.sort_unstable();
-    only.into_iter().for_each(|only| reasons.add(Level::Entry, What::Unlisted, only.reason()));
+    for only in only {
+        reasons.add(Level::Entry, What::Unlisted, only.reason());
+    }
     both.sort_unstable();
     let marks = |&(in_a, in_b): &(u32, u32)| (&a.1.marks[in_a as usize], &b.1.marks[in_b as usize]);
     for pair in &both {
@@ -188,8 +190,8 @@ fn headers(
             }
         }
     }
-    if let Some(pair) = both.windows(2).find(|pair| pair[0].1 > pair[1].1) {
-        let (before, after) = (shown(&a.0.path(marks(&pair[0]).0)?), shown(&a.0.path(marks(&pair[1]).0)?));
+    if let Some([before, after]) = both.windows(2).find(|pair| pair[0].1 > pair[1].1) {
+        let (before, after) = (shown(&a.0.path(marks(before).0)?), shown(&a.0.path(marks(after).0)?));
         let reason = Reason::of(format!("{before} before {after}"), format!("{after} before {before}"));
         reasons.add(Level::Entry, What::Order, reason);
     }
