@@ -24,8 +24,8 @@ use self::scene::Scene;
 pub use self::scene::{Doing, LocalChange};
 use self::stage::{Made, Stage, check};
 pub(super) use self::state::Held;
-use self::state::Image;
 pub use self::state::States;
+use self::state::{Image, State};
 use super::error::Error;
 use super::part::{WAITING, send};
 use super::staging::Staging;
@@ -87,17 +87,24 @@ pub async fn update(
     options: &UnpackOptions,
 ) -> Result<Updated, Error> {
     let (path, states) = (target.to_owned(), options.states.clone());
-    let Some(scene) = blocking(move || look(&path, states.as_ref(), how)).await? else {
+    let Some((held, known)) = blocking(move || look(&path, states.as_ref(), how)).await? else {
         let unpacked = unpack(source, manifest, target, options).await?;
         return Ok(Updated { unpacked, outcome: Outcome::Pulled, discarded: Vec::new() });
     };
     let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
-    let scene = match blocking(move || if_unchanged(scene, &job).map(|it| (it, job))).await? {
-        (Ok(totals), job) => return Ok(job.done(totals, false, 0, Vec::new())),
-        (Err(scene), job) => (scene, job),
-    };
-    let (scene, job) = scene;
-    match Indexed::open(source, manifest).await? {
+    let is_there = known.is_all_of(job.manifest);
+    // The index comes while the directory is looked at, unless that may show that it is not needed.
+    let index = async { if is_there { Ok(None) } else { Indexed::open(source, manifest).await.map(Some) } };
+    let (scene, index) = futures::join!(blocking(move || Scene::look(held, known, how.verify)), index);
+    let (mut scene, mut index) = (scene?, index?);
+    if is_there {
+        let (totals, looked_at) = blocking(move || Ok((if_unchanged(&mut scene, how)?, scene))).await?;
+        if let Some(totals) = totals {
+            return Ok(job.done(totals, false, 0, Vec::new()));
+        }
+        (scene, index) = (looked_at, Some(Indexed::open(source, manifest).await?));
+    }
+    match index.flatten() {
         Some(bundle) => job.fetch_members(source, scene, Arc::new(bundle), options).await,
         None => job.fetch_all(source, manifest, scene, options).await,
     }
@@ -132,8 +139,8 @@ pub(super) fn publish(
     Ok(())
 }
 
-/// Looks at what is there: nothing, if all is to be unpacked.
-fn look(target: &Path, states: Option<&States>, how: UpdateOptions) -> Result<Option<Scene>, Error> {
+/// Finds out what is known of what is there: nothing is there, if all is to be unpacked.
+fn look(target: &Path, states: Option<&States>, how: UpdateOptions) -> Result<Option<(Held, State)>, Error> {
     let held = hold(states, target)?;
     let is_empty = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_none(),
@@ -144,32 +151,28 @@ fn look(target: &Path, states: Option<&States>, how: UpdateOptions) -> Result<Op
         return Ok(None);
     }
     let held = held.ok_or_else(|| Error::NoStates(target.to_owned()))?;
-    let scene = Scene::look(held, how.verify)?;
-    if scene.known.images.is_empty() && !how.force {
+    let known = held.load().unwrap_or_default();
+    if known.images.is_empty() && !how.force {
         return Err(Error::Unknown(target.to_owned()));
     }
-    Ok(Some(scene))
+    Ok(Some((held, known)))
 }
 
-/// How many files and bytes there are, if the directory is as the image has it; else, what is there.
-fn if_unchanged(mut scene: Scene, job: &Job) -> Result<Result<(u64, u64), Scene>, Error> {
-    match &scene.known.images[..] {
-        [only] if only.digest == job.manifest && scene.known.is_complete => {}
-        _ => return Ok(Err(scene)),
-    }
+/// How many files and bytes there are, if the directory is as the one image has it that was unpacked there.
+fn if_unchanged(scene: &mut Scene, how: UpdateOptions) -> Result<Option<(u64, u64)>, Error> {
     scene.read_for(None);
-    if (job.how.verify && !scene.is_sure()) || !scene.changes(None).is_empty() {
-        return Ok(Err(scene));
+    if (how.verify && !scene.is_sure()) || !scene.changes(None).is_empty() {
+        return Ok(None);
     }
     let has_learned = scene.has_learned();
-    let Some(mut known) = scene.known.images.pop() else { return Ok(Err(scene)) };
+    let Some(mut known) = scene.known.images.pop() else { return Ok(None) };
     if has_learned {
         let stamps = known.tree.rows().map(|row| scene.stamp_of(scene.find(row.path)?));
         known.stamps = stamps.collect();
         let local = Error::local("keep what is known of", scene.held.directory());
         scene.held.save(&[Image::from(&known)], true, false).map_err(local)?;
     }
-    Ok(Ok(known.tree.totals()))
+    Ok(Some(known.tree.totals()))
 }
 
 /// Runs `work` on a thread that may take its time.

@@ -83,9 +83,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Looks at all that is in the directory; reads files only if `distrusts` what shows without.
-    pub(super) fn look(held: Held, distrusts: bool) -> Result<Self, Error> {
-        let known = held.load().unwrap_or_default();
+    /// Looks at all that is in the directory, of which this is known; reads files only if `distrusts` what shows without.
+    pub(super) fn look(held: Held, known: State, distrusts: bool) -> Result<Self, Error> {
         let path = held.directory();
         let top = Dir::open_ambient_dir(path, ambient_authority()).map_err(Error::local("open", path))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -138,6 +138,13 @@ pub(in crate::unpack) struct State {
     pub(super) is_complete: bool,
 }
 
+impl State {
+    /// Whether it is all of the image that this manifest describes, and nothing else.
+    pub(super) fn is_all_of(&self, manifest: Digest) -> bool {
+        matches!(&self.images[..], [only] if only.digest == manifest && self.is_complete)
+    }
+}
+
 impl Held {
     pub(super) fn directory(&self) -> &Path {
         &self.directory
