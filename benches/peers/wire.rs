@@ -69,7 +69,7 @@ struct Turns {
 impl Turns {
     /// Waits for as long as these bytes take on the line.
     fn pass(&mut self, length: usize) {
-        let is_question = self.is_up && !self.is_asked.swap(self.is_up, SeqCst);
+        let is_question = self.is_up && !self.is_asked.swap(true, SeqCst);
         if is_question {
             thread::sleep(self.line.round_trip);
         } else if !self.is_up {

@@ -49,6 +49,16 @@ impl Images {
         copy(&self.source, &self.new.digest().into(), to, &[tag("v1")], &options).await
     }
 
+    /// A proxy before a registry that has the old one as `v1`, the repository as it is seen through it, and how many requests
+    /// there have been.
+    async fn behind_proxy(&self, registry: &Embedded) -> (Proxy, RemoteRepository, usize) {
+        let proxy = before(registry, Vec::new()).await;
+        let remote = repository(proxy.address);
+        copy_all(&self.source, &self.old, &remote, &["v1"]).await;
+        let known = proxy.asked().len();
+        (proxy, remote, known)
+    }
+
     /// A layer of both.
     fn shared(&self) -> Descriptor {
         self.old.manifest().successors().nth(3).unwrap().clone()
@@ -82,10 +92,7 @@ async fn lose(address: impl std::fmt::Display, blob: Digest) {
 #[tokio::test]
 async fn what_the_tagged_manifest_names_is_not_asked_for() {
     let (registry, images) = (Embedded::in_memory().await, Images::new().await);
-    let proxy = before(&registry, Vec::new()).await;
-    let remote = repository(proxy.address);
-    copy_all(&images.source, &images.old, &remote, &["v1"]).await;
-    let known = proxy.asked().len();
+    let (proxy, remote, known) = images.behind_proxy(&registry).await;
     let copied = images.push_new(&remote).await.unwrap();
     let asked = proxy.asked().split_off(known);
     assert_eq!(count(&asked, "HEAD", "/blobs/"), 1, "the one that is new: {asked:#?}");
@@ -98,10 +105,7 @@ async fn what_the_tagged_manifest_names_is_not_asked_for() {
 #[tokio::test]
 async fn a_look_while_blobs_are_under_way_spares_the_rest_of_them() {
     let (registry, images) = (Embedded::in_memory().await, Images::new().await);
-    let proxy = before(&registry, Vec::new()).await;
-    let remote = repository(proxy.address);
-    copy_all(&images.source, &images.old, &remote, &["v1"]).await;
-    let known = proxy.asked().len();
+    let (proxy, remote, known) = images.behind_proxy(&registry).await;
     let options = CopyOptions { concurrency: 1, ..CopyOptions::default() };
     copy(&images.source, &images.new.digest().into(), &remote, &[tag("v1")], &options).await.unwrap();
     let asked = proxy.asked().split_off(known);

@@ -94,17 +94,17 @@ pub async fn update(
     let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
     let is_there = known.is_all_of(job.manifest);
     // The index comes while the directory is looked at, unless that may show that it is not needed.
-    let index = async { if is_there { Ok(None) } else { Indexed::open(source, manifest).await.map(Some) } };
+    let index = async { if is_there { Ok(None) } else { Indexed::open(source, manifest).await } };
     let (scene, index) = futures::join!(blocking(move || Scene::look(held, known, how.verify)), index);
-    let (mut scene, mut index) = (scene?, index?);
+    let (mut scene, mut bundle) = (scene?, index?);
     if is_there {
         let (totals, looked_at) = blocking(move || Ok((if_unchanged(&mut scene, how)?, scene))).await?;
         if let Some(totals) = totals {
             return Ok(job.done(totals, false, 0, Vec::new()));
         }
-        (scene, index) = (looked_at, Some(Indexed::open(source, manifest).await?));
+        (scene, bundle) = (looked_at, Indexed::open(source, manifest).await?);
     }
-    match index.flatten() {
+    match bundle {
         Some(bundle) => job.fetch_members(source, scene, Arc::new(bundle), options).await,
         None => job.fetch_all(source, manifest, scene, options).await,
     }
