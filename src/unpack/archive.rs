@@ -6,6 +6,7 @@ use std::io::BufRead;
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
+use super::chunks::{Chunks, Decoder};
 use super::error::{Fault, shown};
 use super::item::{Contents, Item, Kind, Piece};
 use crate::archive::{Head, HeaderError, Headers, Input, padding};
@@ -17,8 +18,8 @@ const BREAKS_OFF: &str = "the archive breaks off";
 const MAX_PIECES: usize = 64 * 1024;
 
 /// Reads the entries of a tar archive, one after another.
-pub(super) struct Archive<R> {
-    tar: R,
+pub(super) struct Archive<D> {
+    tar: Chunks<D>,
     headers: Headers,
     /// The entry that was read last, for errors about one that has no name yet.
     path: Vec<u8>,
@@ -26,8 +27,6 @@ pub(super) struct Archive<R> {
     pieces: std::vec::IntoIter<Extent>,
     data: u64,
     padding: u64,
-    /// How many bytes of the reader's buffer have been handed out.
-    taken: usize,
 }
 
 /// Some of a file's bytes: a hole, and then data.
@@ -37,11 +36,11 @@ struct Extent {
     data: u64,
 }
 
-impl<R: BufRead> Archive<R> {
-    pub(super) fn new(tar: R) -> Self {
+impl<D: Decoder> Archive<D> {
+    pub(super) fn new(tar: Chunks<D>) -> Self {
         // How many headers there are is limited by the bytes that they take.
         let headers = Headers::new(u64::MAX, MAX_EXTENSION);
-        Self { tar, headers, path: Vec::new(), pieces: Vec::new().into_iter(), data: 0, padding: 0, taken: 0 }
+        Self { tar, headers, path: Vec::new(), pieces: Vec::new().into_iter(), data: 0, padding: 0 }
     }
 
     /// The next entry, whose contents are those of the archive itself until the one after it is asked for; or nothing
@@ -55,7 +54,7 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// The reader, at what comes after the end of the archive.
-    pub(super) fn into_inner(self) -> R {
+    pub(super) fn into_inner(self) -> Chunks<D> {
         self.tar
     }
 
@@ -181,9 +180,8 @@ impl Map {
     }
 }
 
-impl<R: BufRead> Contents for Archive<R> {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
-        self.tar.consume(std::mem::take(&mut self.taken));
+impl<D: Decoder> Contents for Archive<D> {
+    fn next(&mut self) -> Result<Piece, Fault> {
         while self.data == 0 {
             let Some(Extent { hole, data }) = self.pieces.next() else {
                 self.skip_padding()?;
@@ -194,13 +192,11 @@ impl<R: BufRead> Contents for Archive<R> {
                 return Ok(Piece::Hole(hole));
             }
         }
-        if self.tar.fill_buf()?.is_empty() {
+        let bytes = self.tar.piece(self.data)?;
+        if bytes.is_empty() {
             return Err(self.broken(BREAKS_OFF));
         }
-        let bytes = self.tar.fill_buf()?;
-        let length = self.data.min(bytes.len() as u64);
-        self.taken = length as usize;
-        self.data -= length;
-        Ok(Piece::Data(&bytes[..length as usize]))
+        self.data -= bytes.len() as u64;
+        Ok(Piece::Data(bytes))
     }
 }

@@ -89,7 +89,7 @@ impl Reading<'_> {
         let path = entry.path();
         let item = Item::from(entry);
         let is_large = entry.tar_size() > MAX_MEMBER;
-        let mut contents = EntryContents { reading: self, path, left: entry.size(), taken: 0, is_large };
+        let mut contents = EntryContents { reading: self, path, left: entry.size(), is_large };
         view.apply(&item, &mut contents)?;
         let mut pad = [0; BLOCK as usize];
         let pad = &mut pad[..padding(entry.size()) as usize];
@@ -133,14 +133,11 @@ struct EntryContents<'a, 'f> {
     reading: &'a mut Reading<'f>,
     path: &'a str,
     left: u64,
-    /// How many bytes of the reader's buffer have been handed out.
-    taken: usize,
     is_large: bool,
 }
 
 impl Contents for EntryContents<'_, '_> {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
-        self.reading.members.consume(std::mem::take(&mut self.taken));
+    fn next(&mut self) -> Result<Piece, Fault> {
         if self.left == 0 {
             return Ok(Piece::End);
         }
@@ -157,12 +154,10 @@ impl Contents for EntryContents<'_, '_> {
             return Err(self.reading.members.fault(problem));
         }
         let room = MAX_MEMBER - self.reading.members.position();
-        let bytes = self.reading.members.fill_buf()?;
-        let length = self.left.min(room).min(bytes.len() as u64);
-        self.taken = length as usize;
-        self.left -= length;
+        let bytes = self.reading.members.piece(self.left.min(room))?;
+        self.left -= bytes.len() as u64;
         // A member that decompresses to nothing would look like a piece of no bytes again and again.
-        if length == 0 { self.next() } else { Ok(Piece::Data(&self.reading.members.fill_buf()?[..length as usize])) }
+        if bytes.is_empty() { self.next() } else { Ok(Piece::Data(bytes)) }
     }
 }
 

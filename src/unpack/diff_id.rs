@@ -2,22 +2,19 @@
 //! the members of a bundle.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
 
 use crate::digest::{Algorithm, Digest, Hasher, update_both};
 
-/// How many bytes are handed over at once.
-const BATCH: usize = 256 * 1024;
-/// How many batches may wait.
+/// How many chunks may wait.
 const WAITING: usize = 4;
 
 /// Computes digests of all bytes that it is given, elsewhere.
 pub(super) struct DiffId {
-    batch: Batch,
-    sender: SyncSender<Batch>,
-    /// Memory of batches that have been seen to, which is used again.
-    spare: Receiver<Vec<u8>>,
+    sender: SyncSender<Message>,
     thread: JoinHandle<Digests>,
 }
 
@@ -28,58 +25,46 @@ pub(super) struct Digests {
     pub(super) members: Vec<Digest>,
 }
 
-/// Some bytes.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    /// Whether they are the last of a member.
-    ends_member: bool,
+enum Message {
+    Bytes(Bytes),
+    /// These were all bytes of a member.
+    EndOfMember,
 }
 
 impl DiffId {
     /// A digest of one kind for all bytes. If `of_members`, there is one for each member as well.
     pub(super) fn new(algorithm: Algorithm, of_members: bool) -> io::Result<Self> {
-        let (sender, batches) = sync_channel(WAITING);
-        let (done, spare) = sync_channel(WAITING);
+        let (sender, messages) = sync_channel(WAITING);
         let mut digesting = Digesting {
             diff_id: Hasher::new(algorithm),
             member: of_members.then(|| Hasher::new(Algorithm::Sha256)),
             members: Vec::new(),
         };
         let thread = thread::Builder::new().spawn(move || {
-            while let Ok(batch) = batches.recv() {
-                digesting.take(&batch);
-                // When nobody wants the memory back, it is freed.
-                let _ = done.try_send(batch.bytes);
+            while let Ok(message) = messages.recv() {
+                digesting.take(message);
             }
             Digests { diff_id: digesting.diff_id.finish(), members: digesting.members }
         })?;
-        Ok(Self { batch: Batch::default(), sender, spare, thread })
+        Ok(Self { sender, thread })
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.batch.bytes.extend_from_slice(bytes);
-        if self.batch.bytes.len() >= BATCH {
-            self.send();
-        }
+    pub(super) fn update(&self, bytes: Bytes) {
+        self.send(Message::Bytes(bytes));
     }
 
     /// Says that the bytes since the last call of this are a member.
-    pub(super) fn end_member(&mut self) {
-        self.batch.ends_member = true;
-        self.send();
+    pub(super) fn end_member(&self) {
+        self.send(Message::EndOfMember);
     }
 
-    /// Hands the batch over. The thread listens until the sender is gone; were it not there, `finish` would say so.
-    fn send(&mut self) {
-        let mut bytes = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(2 * BATCH));
-        bytes.clear();
-        let _ = self.sender.send(std::mem::replace(&mut self.batch, Batch { bytes, ends_member: false }));
+    fn send(&self, message: Message) {
+        // The thread listens until the sender is gone; were it not there, `finish` would say so.
+        let _ = self.sender.send(message);
     }
 
     /// The digests of all bytes.
-    pub(super) fn finish(mut self) -> io::Result<Digests> {
-        self.send();
+    pub(super) fn finish(self) -> io::Result<Digests> {
         drop(self.sender);
         self.thread.join().map_err(|_| io::Error::other("the thread that computes the diff ID failed"))
     }
@@ -93,12 +78,15 @@ struct Digesting {
 }
 
 impl Digesting {
-    fn take(&mut self, batch: &Batch) {
-        let Some(member) = &mut self.member else { return self.diff_id.update(&batch.bytes) };
-        update_both(&mut self.diff_id, member, &batch.bytes);
-        if batch.ends_member {
-            let ended = std::mem::replace(member, Hasher::new(Algorithm::Sha256));
-            self.members.push(ended.finish());
+    fn take(&mut self, message: Message) {
+        match (message, &mut self.member) {
+            (Message::Bytes(bytes), Some(member)) => update_both(&mut self.diff_id, member, &bytes),
+            (Message::Bytes(bytes), None) => self.diff_id.update(&bytes),
+            (Message::EndOfMember, Some(member)) => {
+                let ended = std::mem::replace(member, Hasher::new(Algorithm::Sha256));
+                self.members.push(ended.finish());
+            }
+            (Message::EndOfMember, None) => {}
         }
     }
 }

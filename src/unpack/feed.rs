@@ -82,6 +82,12 @@ impl Feed {
         self.position
     }
 
+    /// The next bytes, as many as have come at once; none at the end.
+    pub(super) fn piece(&mut self) -> io::Result<Bytes> {
+        self.position += self.fill_buf()?.len() as u64;
+        Ok(std::mem::take(&mut self.chunk))
+    }
+
     /// Says that the blob has been read to its end, which it must have been, and that all of it was verified. What is
     /// read after this is the next blob.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {

@@ -1,5 +1,7 @@
 //! What archives are read into, whatever their format: items, and the pieces of a file's contents.
 
+use bytes::Bytes;
+
 use super::error::Fault;
 use super::place::Place;
 use crate::bundle::{self, Entry};
@@ -44,9 +46,9 @@ pub(super) enum Kind {
 }
 
 /// A piece of a file's contents.
-pub(super) enum Piece<'a> {
-    /// These bytes.
-    Data(&'a [u8]),
+pub(super) enum Piece {
+    /// These bytes, of which there are some.
+    Data(Bytes),
     /// This many zeros.
     Hole(u64),
     /// There is no more.
@@ -56,7 +58,7 @@ pub(super) enum Piece<'a> {
 /// The contents of a file, piece by piece.
 pub(super) trait Contents {
     /// The next piece; after the last one, [`Piece::End`].
-    fn next(&mut self) -> Result<Piece<'_>, Fault>;
+    fn next(&mut self) -> Result<Piece, Fault>;
 
     /// Reads whatever is left.
     fn skip(&mut self) -> Result<(), Fault> {

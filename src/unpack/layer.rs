@@ -2,10 +2,13 @@
 //!
 //! The layers of bundles are read by `bundle`, which is stricter.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
+
+use bytes::Bytes;
 
 use super::Limits;
 use super::archive::Archive;
+use super::chunks::{Chunks, Decoder};
 use super::diff_id::DiffId;
 use super::error::{Fault, shown};
 use super::feed::Feed;
@@ -15,8 +18,6 @@ use super::view::View;
 use crate::archive::decompress;
 use crate::digest::Digest;
 
-/// How many tar bytes are decompressed at once.
-const BUFFER: usize = 256 * 1024;
 /// How many bytes an entry may have in an archive beside its contents, on average.
 const HEAD_PER_ENTRY: u64 = 4096;
 
@@ -29,8 +30,7 @@ pub(super) fn read(
     limits: Limits,
     view: &mut View<'_>,
 ) -> Result<(), Fault> {
-    let tar = Tar::new(feed, diff_id, limits)?;
-    let mut archive = Archive::new(BufReader::with_capacity(BUFFER, tar));
+    let mut archive = Archive::new(Chunks::new(Tar::new(feed, diff_id, limits)?));
     while let Some(item) = archive.next_item()? {
         if !within.is_empty() && !names(&item.path)?.starts_with(within) {
             let problem = "is not in the directory that the layer's title names";
@@ -40,7 +40,7 @@ pub(super) fn read(
     }
     let mut rest = archive.into_inner();
     io::copy(&mut rest, &mut io::sink())?;
-    let found = rest.into_inner().diff_id.map(DiffId::finish).transpose()?;
+    let found = rest.into_decoder().diff_id.map(DiffId::finish).transpose()?;
     match (diff_id, found) {
         (Some(expected), Some(found)) if expected != found.diff_id => {
             Err(Fault::DiffId { expected, found: found.diff_id })
@@ -52,21 +52,16 @@ pub(super) fn read(
 /// Reads the one file that is in `feed`, and that goes to `path`.
 pub(super) fn read_file(feed: &mut Feed, path: &str, size: u64, view: &mut View<'_>) -> Result<(), Fault> {
     let item = Item { path: path.as_bytes().to_vec(), mode: 0o644, kind: Kind::File { size } };
-    view.apply(&item, &mut Whole { feed, taken: 0 })?;
+    view.apply(&item, &mut Whole(feed))?;
     feed.finish()
 }
 
 /// A blob that is a file.
-struct Whole<'a> {
-    feed: &'a mut Feed,
-    taken: usize,
-}
+struct Whole<'a>(&'a mut Feed);
 
 impl Contents for Whole<'_> {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
-        self.feed.consume(std::mem::take(&mut self.taken));
-        let bytes = self.feed.fill_buf()?;
-        self.taken = bytes.len();
+    fn next(&mut self) -> Result<Piece, Fault> {
+        let bytes = self.0.piece()?;
         Ok(if bytes.is_empty() { Piece::End } else { Piece::Data(bytes) })
     }
 }
@@ -95,9 +90,14 @@ impl Read for Tar<'_> {
         self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
             io::Error::other(format!("it decompresses to more than the {} bytes that are allowed", self.limit))
         })?;
-        if let Some(diff_id) = &mut self.diff_id {
-            diff_id.update(&buffer[..length]);
-        }
         Ok(length)
+    }
+}
+
+impl Decoder for Tar<'_> {
+    fn decoded(&mut self, chunk: &Bytes) {
+        if let Some(diff_id) = &self.diff_id {
+            diff_id.update(chunk.clone());
+        }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Where a member has to begin and end is for `bundle` to say; here it is only noticed.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
+use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
+use super::chunks::{Chunks, Decoder};
 use super::diff_id::{DiffId, Digests};
 use super::error::Fault;
 use super::feed::Feed;
@@ -13,12 +15,10 @@ use crate::bundle::{END_OF_ARCHIVE, MAX_MEMBER, MEMBER_HEADER};
 
 /// How many tar bytes a member has at most: the last one has the end of the archive, too.
 const MAX_TAR_SIZE: u64 = MAX_MEMBER + END_OF_ARCHIVE.len() as u64;
-/// How many tar bytes are decompressed at once.
-const BUFFER: usize = 256 * 1024;
 
 /// Reads the tar bytes of one member until it ends, which looks like the end of a file; [`Members::begin`] goes on.
 pub(super) struct Members<'a> {
-    tar: BufReader<Inflating<'a>>,
+    tar: Chunks<Inflating<'a>>,
 }
 
 /// A member that has been read to its end.
@@ -40,37 +40,42 @@ impl<'a> Members<'a> {
             crc: Crc::new(),
             ended: true,
         };
-        Self { tar: BufReader::with_capacity(BUFFER, inflating) }
+        Self { tar: Chunks::new(inflating) }
     }
 
     /// Begins the next member.
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
-        self.tar.get_mut().begin()
+        self.tar.decoder_mut().begin()
     }
 
     /// Says that the member has been read to its end, and what it was.
     pub(super) fn done(&mut self) -> Done {
-        self.tar.get_mut().done()
+        self.tar.decoder_mut().done()
     }
 
     /// How many tar bytes of this member have been read.
     pub(super) fn position(&self) -> u64 {
-        self.tar.get_ref().tar_size - self.tar.buffer().len() as u64
+        self.tar.decoder().tar_size - self.tar.ahead() as u64
     }
 
     /// How many bytes of the layer have been read.
     pub(super) fn layer_position(&self) -> u64 {
-        self.tar.get_ref().feed.position()
+        self.tar.decoder().feed.position()
+    }
+
+    /// The next tar bytes of this member, at most so many; none at its end.
+    pub(super) fn piece(&mut self, most: u64) -> io::Result<Bytes> {
+        self.tar.piece(most)
     }
 
     /// The digests of all that was read.
     pub(super) fn finish(self) -> Result<Digests, Fault> {
-        Ok(self.tar.into_inner().diff_id.finish()?)
+        Ok(self.tar.into_decoder().diff_id.finish()?)
     }
 
     /// Something is wrong with this member.
     pub(super) fn fault(&self, problem: impl Into<String>) -> Fault {
-        self.tar.get_ref().fault(problem)
+        self.tar.decoder().fault(problem)
     }
 }
 
@@ -165,7 +170,6 @@ impl Inflating<'_> {
             return Err(self.fault(format!("decompresses to more than {MAX_MEMBER} bytes")));
         }
         self.crc.update(bytes);
-        self.diff_id.update(bytes);
         if self.ended {
             let mut trailer = [0; 8];
             self.feed.read_exact(&mut trailer).map_err(|error| self.broken(error))?;
@@ -182,5 +186,11 @@ impl Inflating<'_> {
 impl Read for Inflating<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ended { Ok(0) } else { self.fill(buffer).map_err(io::Error::other) }
+    }
+}
+
+impl Decoder for Inflating<'_> {
+    fn decoded(&mut self, chunk: &Bytes) {
+        self.diff_id.update(chunk.clone());
     }
 }

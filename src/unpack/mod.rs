@@ -4,12 +4,13 @@
 //! nothing. [`list`] reads the same way and writes nothing; [`unpack_part`] makes a part, and [`spool`]
 //! keeps the contents without making files.
 //!
-//! A blob's bytes go one way: `feed` brings them, verified, to a thread of their own; `bundle` and `members`, or `layer`
-//! and `archive`, make items of them; `view` decides what is where; and `writer` makes it so, small files on several threads
+//! A blob's bytes go one way: `feed` brings them, verified, to a thread of their own; `chunks` shares what they
+//! decompress to; `bundle` and `members`, or `layer` and `archive`, make items of it; `view` decides what is where; and `writer` makes it so, small files on several threads
 //! (`writers`). Which image to unpack, and where its blobs come from, is left to the caller.
 
 mod archive;
 mod bundle;
+mod chunks;
 mod diff_id;
 mod error;
 mod feed;

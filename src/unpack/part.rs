@@ -178,16 +178,15 @@ fn write(
 /// The contents of one entry after the other, in pieces as they come.
 struct Pieces {
     receiver: mpsc::Receiver<Message>,
-    bytes: Bytes,
-    /// Whether `bytes` have not been handed out.
-    is_new: bool,
-    /// How many bytes of this entry come after those.
+    /// What has come and not been handed out.
+    next: Option<Bytes>,
+    /// How many bytes of this entry come after that.
     left: u64,
 }
 
 impl Pieces {
     fn new(receiver: mpsc::Receiver<Message>) -> Self {
-        Self { receiver, bytes: Bytes::new(), is_new: false, left: 0 }
+        Self { receiver, next: None, left: 0 }
     }
 
     /// Begins the next entry, whose contents have so many bytes.
@@ -197,9 +196,9 @@ impl Pieces {
     }
 
     fn fill(&mut self) -> Result<(), Fault> {
-        self.bytes = self.receiver.blocking_recv().flatten().ok_or_else(stopped)?.bytes;
-        self.left = self.left.saturating_sub(self.bytes.len() as u64);
-        self.is_new = true;
+        let bytes = self.receiver.blocking_recv().flatten().ok_or_else(stopped)?.bytes;
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        self.next = Some(bytes);
         Ok(())
     }
 
@@ -215,11 +214,10 @@ pub(super) fn stopped() -> Fault {
 }
 
 impl Contents for Pieces {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
-        if !self.is_new && self.left > 0 {
+    fn next(&mut self) -> Result<Piece, Fault> {
+        if self.next.is_none() && self.left > 0 {
             self.fill()?;
         }
-        let is_new = std::mem::take(&mut self.is_new);
-        Ok(if is_new && !self.bytes.is_empty() { Piece::Data(&self.bytes) } else { Piece::End })
+        Ok(self.next.take().filter(|bytes| !bytes.is_empty()).map_or(Piece::End, Piece::Data))
     }
 }

@@ -272,7 +272,7 @@ impl Sink for Spool {
         loop {
             match contents.next()? {
                 Piece::Data(bytes) => {
-                    self.file.write_all(bytes).map_err(failed)?;
+                    self.file.write_all(&bytes).map_err(failed)?;
                     self.end += bytes.len() as u64;
                 }
                 // The names that come after all contents see to it that it does not end with a hole.

@@ -175,7 +175,7 @@ struct Summed<'a> {
 }
 
 impl Contents for Summed<'_> {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+    fn next(&mut self) -> Result<Piece, Fault> {
         let piece = self.contents.next()?;
         match &piece {
             Piece::Data(bytes) => self.crc.update(bytes),
@@ -201,7 +201,7 @@ fn write(file: &mut File, place: &Place, contents: &mut dyn Contents) -> Result<
     loop {
         match contents.next()? {
             Piece::Data(bytes) => {
-                file.write_all(bytes).map_err(local("write", place))?;
+                file.write_all(&bytes).map_err(local("write", place))?;
                 hole = false;
             }
             Piece::Hole(size) => {

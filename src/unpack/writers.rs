@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
 
 use super::error::Fault;
 use super::item::{Contents, Piece, Sink};
@@ -51,7 +52,8 @@ impl Writers {
             self.queue.add(&mut self.batch)?;
         }
         while let Some((number, batch)) = self.queue.try_take() {
-            self.queue.done(number, write(&mut self.writer, &batch), batch);
+            let (outcome, batch) = batch.write(&mut self.writer);
+            self.queue.done(number, outcome, batch);
         }
         self.queue.wait()
     }
@@ -63,7 +65,8 @@ impl Writers {
             let (mut writer, queue) = (self.writer.another().map_err(failed)?, Arc::clone(&self.queue));
             let work = move || {
                 while let Some((number, batch)) = queue.take() {
-                    queue.done(number, write(&mut writer, &batch), batch);
+                    let (outcome, batch) = batch.write(&mut writer);
+                    queue.done(number, outcome, batch);
                 }
             };
             self.threads.push(thread::Builder::new().spawn(work).map_err(failed)?);
@@ -73,8 +76,8 @@ impl Writers {
 
     /// Whether there is no more room in the batch, or a good place to end it.
     fn is_full(&self, next: &Place) -> bool {
-        let Batch { files, bytes } = &self.batch;
-        let (number, size) = (files.len(), bytes.len());
+        let Batch { files, size, .. } = &self.batch;
+        let (number, size) = (files.len(), *size);
         let is_elsewhere = || files.last().is_some_and(|last| !last.place.is_beside(next));
         number >= MOST_FILES || size >= BATCH || (number >= FEWEST_FILES || size >= BATCH / 4) && is_elsewhere()
     }
@@ -95,7 +98,10 @@ impl Drop for Writers {
 #[derive(Default)]
 struct Batch {
     files: Vec<Small>,
-    bytes: Vec<u8>,
+    /// The contents of the first, then those of the second, and so on.
+    pieces: Vec<Bytes>,
+    /// How many bytes they have.
+    size: usize,
 }
 
 /// A file of a batch.
@@ -103,29 +109,34 @@ struct Small {
     place: Place,
     mode: u32,
     number: u32,
-    /// Which of the bytes it has.
-    range: Range<usize>,
+    /// How many pieces its contents have.
+    pieces: usize,
 }
 
-fn write(writer: &mut Writer, batch: &Batch) -> Result<(), Fault> {
-    let write = |Small { place, mode, number, range }: &Small| {
-        let front = Some(&batch.bytes[range.clone()]);
-        writer.file(place, *mode, *number, &mut Continued { front, hole: 0, rest: &mut Nothing })
-    };
-    batch.files.iter().try_for_each(write)
+impl Batch {
+    /// Makes the files, and lets their contents go.
+    fn write(mut self, writer: &mut Writer) -> (Result<(), Fault>, Self) {
+        let mut pieces = self.pieces.drain(..);
+        let outcome = self.files.iter().try_for_each(|Small { place, mode, number, pieces: count }| {
+            let front = pieces.by_ref().take(*count);
+            writer.file(place, *mode, *number, &mut Continued { front, hole: 0, rest: &mut Nothing })
+        });
+        drop(pieces);
+        (outcome, self)
+    }
 }
 
 /// Contents of which some have been read already.
-struct Continued<'a> {
-    front: Option<&'a [u8]>,
+struct Continued<'a, I> {
+    front: I,
     /// How many zeros come after that.
     hole: u64,
     rest: &'a mut dyn Contents,
 }
 
-impl Contents for Continued<'_> {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
-        if let Some(front) = self.front.take().filter(|front| !front.is_empty()) {
+impl<I: Iterator<Item = Bytes>> Contents for Continued<'_, I> {
+    fn next(&mut self) -> Result<Piece, Fault> {
+        if let Some(front) = self.front.next() {
             return Ok(Piece::Data(front));
         }
         match std::mem::take(&mut self.hole) {
@@ -139,7 +150,7 @@ impl Contents for Continued<'_> {
 struct Nothing;
 
 impl Contents for Nothing {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+    fn next(&mut self) -> Result<Piece, Fault> {
         Ok(Piece::End)
     }
 }
@@ -188,7 +199,7 @@ impl Queue {
         self.added.notify_one();
         // By who made what is in it: memory that is freed by another thread than that takes far longer.
         batch.files.clear();
-        batch.bytes.clear();
+        batch.size = 0;
         Ok(())
     }
 
@@ -253,23 +264,26 @@ impl Sink for Writers {
         if self.is_full(place) {
             self.send()?;
         }
-        let bytes = &mut self.batch.bytes;
-        let start = bytes.len();
-        let mut hole = 0;
-        while hole == 0 && bytes.len() - start < BATCH {
+        let Batch { files, pieces, size: total } = &mut self.batch;
+        let start = pieces.len();
+        let (mut size, mut hole) = (0, 0);
+        while hole == 0 && size < BATCH {
             match contents.next()? {
-                Piece::Data(data) => bytes.extend_from_slice(data),
-                Piece::Hole(size) => hole = size,
+                Piece::Data(bytes) => {
+                    size += bytes.len();
+                    pieces.push(bytes);
+                }
+                Piece::Hole(zeros) => hole = zeros,
                 Piece::End => {
-                    let range = start..bytes.len();
-                    self.batch.files.push(Small { place: place.clone(), mode, number, range });
+                    files.push(Small { place: place.clone(), mode, number, pieces: pieces.len() - start });
+                    *total += size;
                     return Ok(());
                 }
             }
         }
         // It is large, or has holes: it is written as it comes.
-        let front = bytes.split_off(start);
-        self.writer.file(place, mode, number, &mut Continued { front: Some(&front), hole, rest: contents })
+        let front = pieces.drain(start..);
+        self.writer.file(place, mode, number, &mut Continued { front, hole, rest: contents })
     }
 
     fn symlink(&mut self, place: &Place, target: &[u8]) -> Result<(), Fault> {
@@ -313,7 +327,8 @@ mod tests {
     }
 
     fn file(writers: &mut Writers, path: &str, content: &[u8]) -> Result<(), Fault> {
-        writers.file(&place(path), 0o644, 0, &mut Continued { front: Some(content), hole: 0, rest: &mut Nothing })
+        let front = Some(Bytes::copy_from_slice(content)).filter(|bytes| !bytes.is_empty()).into_iter();
+        writers.file(&place(path), 0o644, 0, &mut Continued { front, hole: 0, rest: &mut Nothing })
     }
 
     #[test]

@@ -66,8 +66,7 @@ impl Stage {
         let mut view = View::new(&mut sink, Limits { entries: u64::MAX, bytes: u64::MAX });
         view.begin(Rules { whiteouts: false, unique: true });
         let (mut made, mut files) = (Vec::new(), 0..);
-        let mut source =
-            Source { scene, bundle, is_here, pieces, members: Vec::new(), first: None, bytes: Bytes::new() };
+        let mut source = Source { scene, bundle, is_here, pieces, members: Vec::new(), first: None };
         for &number in wanted {
             let entry = bundle.entry(number);
             source.begin(number)?;
@@ -141,7 +140,7 @@ pub(super) fn check(bundle: &Indexed, limits: Limits) -> Result<(), Fault> {
 struct Nothing;
 
 impl Contents for Nothing {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+    fn next(&mut self) -> Result<Piece, Fault> {
         Ok(Piece::End)
     }
 }
@@ -156,8 +155,6 @@ struct Source<'a> {
     members: Vec<MemberNumber>,
     /// What has been read and not been handed out.
     first: Option<Bytes>,
-    /// What has been handed out.
-    bytes: Bytes,
 }
 
 impl Source<'_> {
@@ -206,17 +203,14 @@ impl Source<'_> {
 }
 
 impl Contents for Source<'_> {
-    fn next(&mut self) -> Result<Piece<'_>, Fault> {
+    fn next(&mut self) -> Result<Piece, Fault> {
         let next = match self.first.take() {
             Some(bytes) => Some(bytes),
             None => self.read()?,
         };
         Ok(match next {
-            Some(bytes) => {
-                self.bytes = bytes;
-                if self.bytes.is_empty() { Piece::End } else { Piece::Data(&self.bytes) }
-            }
-            None => Piece::End,
+            Some(bytes) if !bytes.is_empty() => Piece::Data(bytes),
+            Some(_) | None => Piece::End,
         })
     }
 }
