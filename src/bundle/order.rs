@@ -7,9 +7,12 @@ use super::entry::{Entry, Kind};
 /// Compares two paths in the order of entries: component by component, each in byte order.
 #[must_use]
 pub fn compare_paths(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> Ordering {
+    let (a, b) = (a.as_ref(), b.as_ref());
+    // Most begin alike, and eight bytes are held against eight as fast as one against one.
+    let alike = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).take_while(|(a, b)| a == b).count() * 8;
     // No name has a NUL in it, so a slash that counts as NUL ends a component before any longer one.
     let rank = |&byte: &u8| if byte == b'/' { 0 } else { byte };
-    a.as_ref().iter().map(rank).cmp(b.as_ref().iter().map(rank))
+    a[alike..].iter().map(rank).cmp(b[alike..].iter().map(rank))
 }
 
 /// Why an entry cannot stand where it stands.
@@ -79,6 +82,19 @@ mod tests {
         let swapped = check(&[("a-b", FILE), ("a", Kind::Directory)]);
         assert!(matches!(swapped, Err(OrderError::NotInOrder { .. })));
         assert!(matches!(check(&[("a", FILE), ("a", FILE)]), Err(OrderError::NotInOrder { .. })));
+    }
+
+    #[test]
+    fn paths_compare_name_by_name_wherever_they_differ() {
+        let long = "apps/warehouse-inventory/base.d/é.yaml";
+        let ends = ["", "-", "/a", "a", "/", ".a/b"];
+        let starts = (0..=long.len()).filter_map(|length| long.get(..length));
+        let paths: Vec<String> = starts.flat_map(|start| ends.map(|end| format!("{start}{end}"))).collect();
+        for a in &paths {
+            for b in &paths {
+                assert_eq!(compare_paths(a, b), a.split('/').cmp(b.split('/')), "{a} and {b}");
+            }
+        }
     }
 
     #[test]
