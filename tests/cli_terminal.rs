@@ -1,13 +1,18 @@
-//! What the program shows on a terminal: on a dumb one, without colours, and in colours that can be read on light and dark.
+//! What the program shows on a terminal: on a dumb one, without colours, in colours that can be read on light and dark, and
+//! when it ends while a bar is shown.
 
 mod embedded;
 mod peer;
 mod program;
+mod screen;
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Mutex, mpsc};
 
 use embedded::Embedded;
-use program::{Desk, finish};
+use program::{Desk, Running, Then, Wire, answer, finish, wait};
 
 /// What is told, what is shown in colours, help and errors.
 const COMMANDS: [&str; 8] = [
@@ -107,5 +112,57 @@ async fn quiet_says_nothing_but_results() {
     ] {
         let ran = desk.run(&format!("{command} -q").replace("HOST", &registry.address()));
         assert_eq!((&*ran.stderr, ran.stdout.is_empty()), ("", !has_result), "{command}: {ran:?}");
+    }
+}
+
+/// Waits until a program on a terminal has shown all of these, and returns what it has written so far.
+fn until_shown(program: &mut Running, parts: &[&str]) -> Vec<u8> {
+    let (mut written, mut bytes) = (Vec::new(), [0; 4096]);
+    while !parts.iter().all(|part| String::from_utf8_lossy(&written).contains(part)) {
+        let length = program.stdout.as_mut().unwrap().read(&mut bytes).unwrap();
+        assert!(length > 0, "{}", String::from_utf8_lossy(&written));
+        written.extend_from_slice(&bytes[..length]);
+    }
+    written
+}
+
+/// Somebody types what interrupts, which the terminal echoes as `^C`; or the registry refuses what is being sent.
+#[test]
+fn nothing_of_a_bar_stays_when_the_program_ends_early() {
+    let Some(script) = peer::require("script") else { return };
+    for (columns, interrupt, code, last) in
+        [(40, true, 130, "error: interrupted"), (80, true, 130, "error: interrupted"), (80, false, 6, "error: PUT ")]
+    {
+        let desk = Desk::with_tree();
+        let (refuse, refused) = mpsc::channel::<()>();
+        let refused = Mutex::new(refused);
+        let wire = Wire::start(move |request| match request.split(' ').next() {
+            Some("HEAD" | "GET") => (answer("404 Not Found", "", 0, b""), Then::Close),
+            Some("POST") => (answer("202 Accepted", "Location: /upload\r\n", 0, b""), Then::Close),
+            Some("PUT") => {
+                // Until the bar has been seen, or this test has ended.
+                let _ = refused.lock().unwrap().recv();
+                (answer("400 Bad Request", "", 0, b""), Then::Close)
+            }
+            _ => (answer("204 No Content", "", 0, b""), Then::Close),
+        });
+        let mut terminal = desk.process(&script);
+        let push = format!("stty cols {columns}; exec bndlr push tree {}/team/app:v1", wire.address);
+        terminal.args(["-q", "-e", "-E", "always", "-c", &push, "/dev/null"]).env("TERM", "xterm");
+        let mut running = terminal.stdin(Stdio::piped()).start();
+        let mut written = until_shown(&mut running, &[" config ", " layer "]);
+        if interrupt {
+            running.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+        } else {
+            drop(refuse);
+        }
+        let ran = wait(running);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        written.extend_from_slice(ran.stdout.as_bytes());
+        let lines = screen::shown(&String::from_utf8(written).unwrap(), columns);
+        let (said, end) = lines.split_at(2);
+        assert!(said[0].starts_with("Packing tree (") && said[1].starts_with("Pushing to "), "{lines:#?}");
+        assert!(end[0].starts_with(last) && end.last().unwrap().is_empty(), "{lines:#?}");
+        assert!(lines.iter().all(|line| !line.contains("Uploading")), "{lines:#?}");
     }
 }

@@ -55,6 +55,7 @@ mod signature;
 mod storage;
 mod tag;
 mod tags;
+mod terminal;
 mod token;
 mod trace;
 mod validate;
@@ -287,6 +288,8 @@ pub fn run() -> ExitCode {
             () = async { interrupted().await }, if !runs_until_interrupted => Err(Error::new(Exit::Interrupted, "interrupted")),
         }
     });
+    // What goes on until the program ends draws nothing over what is said last.
+    output.bars.close();
     if matches!(&result, Err(error) if error.exit == Exit::Interrupted) {
         // What was dropped above may have a thread that is still removing what it made. That takes as long as it takes:
         // who cannot wait interrupts once more.

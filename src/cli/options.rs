@@ -268,7 +268,7 @@ fn pack(directory: &Path, selection: &Selection, options: &PackOptions, output: 
     let what = format!("{} ({}, {})", directory.display(), count(tree.files(), "file"), size(tree.bytes()));
     output.say(format!("Packing {what}"));
     let total = tree.entries().map(crate::bundle::Entry::tar_size).sum();
-    let bar = progress::single(output, total, "Packing".to_owned());
+    let bar = progress::bar(output, total, "Packing".to_owned());
     let bundle = Tree::pack(&tree, options, &|done| bar.set_position(done))?;
     bar.finish_and_clear();
     Ok(bundle)

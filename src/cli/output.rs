@@ -1,13 +1,14 @@
 //! Output: results to stdout, messages and progress to stderr.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use bytes::Bytes;
 use futures::stream::{Stream, TryReadyChunksError, TryStreamExt};
 use serde_json::Value;
 
 use super::error::{Error, Exit};
+use super::terminal::Bars;
 use crate::content;
 pub(super) use crate::text::{count, printable, size};
 
@@ -31,29 +32,33 @@ pub(super) enum Format {
 pub(super) struct Output {
     pub(super) format: Format,
     pub(super) quiet: bool,
-    /// Whether bars may move on stderr.
-    pub(super) bars: bool,
+    /// What moves on stderr below what is said.
+    pub(super) bars: Bars,
 }
 
 impl Output {
     pub(super) fn new(format: Format, quiet: bool, no_tty: bool, verbose: bool) -> Self {
         // A bar and a trace would write over each other.
-        let bars = !quiet && !no_tty && !verbose && io::stderr().is_terminal();
-        Self { format, quiet, bars }
+        Self { format, quiet, bars: Bars::new(!quiet && !no_tty && !verbose) }
     }
 
     /// Tells the user what goes on.
     pub(super) fn say(&self, message: impl std::fmt::Display) {
         if !self.quiet {
-            // Nothing can be said about stderr failing.
-            let _ = writeln!(anstream::stderr(), "{}", printable(&message.to_string()));
+            self.tell(&printable(&message.to_string()));
         }
     }
 
     /// Tells the user what may be wrong, also when nothing else is told.
-    #[expect(clippy::unused_self, reason = "it is said where the rest is said")]
     pub(super) fn warn(&self, message: impl std::fmt::Display) {
-        let _ = writeln!(anstream::stderr(), "\u{1b}[1;35mwarning:\u{1b}[0m {}", printable(&message.to_string()));
+        self.tell(&format!("\u{1b}[1;35mwarning:\u{1b}[0m {}", printable(&message.to_string())));
+    }
+
+    fn tell(&self, line: &str) {
+        self.bars.above(|| {
+            // Nothing can be said about stderr failing.
+            let _ = writeln!(anstream::stderr(), "{line}");
+        });
     }
 
     /// Writes a list: one entry a line, as they come, or `json` of all of them.

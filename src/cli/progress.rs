@@ -5,11 +5,11 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use rustix::termios::tcgetwinsize;
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::duration;
 use super::output::{Output, size};
+use super::terminal::columns;
 use crate::content::{Observer, Outcome};
 use crate::digest::Digest;
 use crate::manifest::{Descriptor, media_type};
@@ -24,28 +24,23 @@ pub(super) struct Progress {
     output: Output,
     /// What is done to content that is not there yet: `Uploading`, `Downloading`.
     verb: &'static str,
-    bars: MultiProgress,
     running: Mutex<HashMap<Digest, ProgressBar>>,
 }
 
 impl Progress {
     pub(super) fn new(output: &Output, verb: &'static str) -> Self {
-        Self { output: output.clone(), verb, bars: bars(output), running: Mutex::default() }
+        Self { output: output.clone(), verb, running: Mutex::default() }
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<Digest, ProgressBar>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn say(&self, line: &str) {
-        self.bars.suspend(|| self.output.say(line));
-    }
 }
 
 impl Observer for Progress {
     fn started(&self, descriptor: &Descriptor) {
-        if self.output.bars {
-            let bar = bar(&self.bars, descriptor.size, format!("{} {}", self.verb, name(descriptor)));
+        if self.output.bars.are_shown() {
+            let bar = bar(&self.output, descriptor.size, format!("{} {}", self.verb, name(descriptor)));
             self.running().insert(descriptor.digest, bar);
         }
     }
@@ -66,28 +61,18 @@ impl Observer for Progress {
             Outcome::Mounted => "Mounted",
             Outcome::LeftOut => "Left out",
         };
-        self.say(&format!("{verb} {} {}", name(descriptor), size(descriptor.size)));
+        self.output.say(format!("{verb} {} {}", name(descriptor), size(descriptor.size)));
     }
 }
 
-/// A bar for work on one thing, or none where bars are not wanted.
-pub(super) fn single(output: &Output, total: u64, message: String) -> ProgressBar {
-    bar(&bars(output), total, message)
-}
-
-fn bars(output: &Output) -> MultiProgress {
-    let target = if output.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    MultiProgress::with_draw_target(target)
-}
-
-fn bar(bars: &MultiProgress, total: u64, label: String) -> ProgressBar {
+/// A bar for work on one thing; where bars are not wanted, nobody sees it.
+pub(super) fn bar(output: &Output, total: u64, label: String) -> ProgressBar {
     // As wide as the terminal is when it is drawn. A line that cannot be written is one that nobody sees.
     let draw = move |state: &ProgressState, to: &mut dyn Write| {
-        let width = tcgetwinsize(std::io::stderr()).map_or(usize::MAX, |size| size.ws_col.into());
-        let _ = to.write_str(&Moment::of(state).line(width, &label));
+        let _ = to.write_str(&Moment::of(state).line(columns(), &label));
     };
     let style = ProgressStyle::with_template("{line}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = bars.add(ProgressBar::new(total).with_style(style.with_key("line", draw)));
+    let bar = output.bars.add(ProgressBar::new(total).with_style(style.with_key("line", draw)));
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
