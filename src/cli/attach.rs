@@ -1,16 +1,16 @@
 //! `bndlr attach`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 
 use super::connect::{RegistryArgs, subject};
 use super::deliver::{Delivery, Destination};
+use super::digest_file::DigestFile;
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::options::{self, pair};
 use super::output::Output;
-use super::push::write_digest;
 use crate::manifest::media_type;
 use crate::pack::{Artifact, ArtifactFile, ArtifactOptions};
 
@@ -36,9 +36,8 @@ pub(super) struct Attach {
     /// Annotate the artifact
     #[arg(short, long = "annotation", value_name = "KEY=VALUE", value_parser = pair)]
     annotations: Vec<(String, String)>,
-    /// Write the digest to this file
-    #[arg(long, value_name = "FILE")]
-    digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    digest_file: DigestFile,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -50,6 +49,7 @@ impl Attach {
             return Err(Error::usage(format!("{location} is an archive, which is written once and not added to"))
                 .hint("copy it to oci:DIR with --referrers, attach there, and copy it back"));
         }
+        self.digest_file.clear()?;
         let files = self.files.iter().map(|text| file(text)).collect();
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let subject = subject(Some(&location), &connection).await.map_err(|error| error.about(&location))?;
@@ -63,9 +63,7 @@ impl Attach {
         let destination = Destination::untagged(&location);
         let copies = Delivery::of(&artifact, manifest, &connection).to(&[destination], output).await?;
         let digest = manifest.digest();
-        if let Some(path) = &self.digest_file {
-            write_digest(path, &digest.to_string())?;
-        }
+        self.digest_file.write(digest)?;
         output.result(&digest.to_string(), || {
             json!({
                 "reference": format!("{}@{digest}", location.place()),

@@ -1,17 +1,15 @@
 //! `bndlr build`
 
-use std::path::PathBuf;
-
 use serde_json::json;
 
 use super::cache::CacheUse;
 use super::connect::{Connection, subject};
 use super::deliver::{Delivery, Destination};
+use super::digest_file::DigestFile;
 use super::error::Error;
 use super::location::Location;
 use super::options::PackArgs;
 use super::output::Output;
-use super::push::write_digest;
 
 /// Pack a directory into an image layout or an archive, with no registry
 ///
@@ -28,9 +26,8 @@ pub(super) struct Build {
     /// Where to write it: oci:DIR[:tag], which is added to, or archive:FILE[:tag], which is replaced
     #[arg(short, long = "output", required_unless_present = "list", value_name = "LOCATION")]
     outputs: Vec<String>,
-    /// Write the digest to this file
-    #[arg(long, value_name = "FILE")]
-    digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    digest_file: DigestFile,
 }
 
 impl Build {
@@ -46,15 +43,14 @@ impl Build {
             connection.repository(&reference.repository)?;
         }
         let destinations = Destination::group(&locations, &self.pack.tags);
+        self.digest_file.clear()?;
         let subject = subject(self.pack.subject()?.as_ref(), &connection).await?;
         let bundle = self.pack.pack(subject, CacheUse::ReadAndKeep, output).await?;
         let delivery = Delivery { concurrency: 1, ..Delivery::of(&bundle, bundle.raw_manifest(), &connection) };
         delivery.to(&destinations, output).await?;
-        let digest = bundle.raw_manifest().digest().to_string();
-        if let Some(path) = &self.digest_file {
-            write_digest(path, &digest)?;
-        }
-        output.result(&digest, || {
+        let digest = bundle.raw_manifest().digest();
+        self.digest_file.write(digest)?;
+        output.result(&digest.to_string(), || {
             let outputs: Vec<_> = destinations.iter().flat_map(Destination::names).collect();
             json!({"digest": digest, "outputs": outputs})
         })

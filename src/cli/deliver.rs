@@ -1,6 +1,6 @@
 //! Taking an image to where it should be: the common part of `push`, `build`, `copy` and `attach`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ahead::Ahead;
 use super::connect::Connection;
@@ -8,10 +8,10 @@ use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count};
 use super::progress::Progress;
-use crate::content::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Look, Source, Target, copy};
+use crate::content::{Copied, CopyOptions, DEFAULT_CONCURRENCY, Look, Observer, Outcome, Source, Target, copy};
 use crate::digest::Digest;
 use crate::layout::{ArchiveWriter, Directory};
-use crate::manifest::RawManifest;
+use crate::manifest::{Descriptor, RawManifest};
 use crate::reference::{Repository, Tag};
 
 /// A repository, image layout or archive, and the tags that an image gets there.
@@ -125,7 +125,7 @@ impl<'a> Delivery<'a> {
         let mut done = Vec::new();
         for (at, destination) in destinations.iter().enumerate() {
             let sibling = destination.sibling(&destinations[..at]);
-            done.push(self.to_one(destination, sibling, output).await?);
+            done.push(self.to_one(destination, sibling, &Arc::default(), output).await?);
         }
         Ok(done)
     }
@@ -142,14 +142,21 @@ impl<'a> Delivery<'a> {
     }
 
     /// Copies the image to a destination, and lets all of its tags point to it. `sibling` is another repository of the same
-    /// registry that has it.
+    /// registry that has it. What is done is noted in `done`, also when something fails.
     pub(super) async fn to_one(
         &self,
         destination: &Destination,
         sibling: Option<&Repository>,
+        done: &Arc<Done>,
         output: &Output,
     ) -> Result<Copied, Error> {
-        let copied = self.copy_to(destination, &destination.tags, sibling, output).await?;
+        let copied = self.copy_to(destination, &destination.tags, sibling, done, output).await;
+        let copied = copied.inspect_err(|_| {
+            for (tag, is_moved) in done.steps().tags {
+                let name = format!("{}:{tag}", destination.place());
+                say_ended(destination, &name, self.manifest.digest(), is_moved, output);
+            }
+        })?;
         if self.referrers {
             output.say(format!("{} with it", count(copied.referrers.len(), "referrer")));
         }
@@ -159,12 +166,14 @@ impl<'a> Delivery<'a> {
         Ok(copied)
     }
 
-    /// Copies the image to a destination, where it gets these tags.
+    /// Copies the image to a destination, where it gets these tags. What is done is noted in `done`, also when something
+    /// fails.
     pub(super) async fn copy_to(
         &self,
         destination: &Destination,
         tags: &[Tag],
         sibling: Option<&Repository>,
+        done: &Arc<Done>,
         output: &Output,
     ) -> Result<Copied, Error> {
         let [begins, goes_on] = match destination.location {
@@ -172,7 +181,7 @@ impl<'a> Delivery<'a> {
             Location::Layout(..) | Location::Archive(..) => ["Writing to", "Writing"],
         };
         output.say(format!("{begins} {}", destination.names()[0]));
-        let observer = Arc::new(Progress::new(output, goes_on));
+        let observer = Arc::new(Noting { progress: Progress::new(output, goes_on), done: Arc::clone(done) });
         let (concurrency, referrers, mount_from) = (self.concurrency, self.referrers, sibling.cloned());
         let look = destination.look().await?;
         let options = CopyOptions { concurrency, referrers, mount_from, look, observer };
@@ -222,4 +231,52 @@ pub(super) fn say_ended(destination: &Destination, name: &str, digest: Digest, c
         Location::Layout(..) | Location::Archive(..) => "Wrote",
     };
     output.say(format!("{ended} {name} with digest {digest}"));
+}
+
+/// What has been done at a destination so far, which somebody notes.
+#[derive(Default)]
+pub(super) struct Done(Mutex<Steps>);
+
+/// What has been done at a destination.
+#[derive(Clone, Default)]
+pub(super) struct Steps {
+    /// The tags that point to the image, each with whether it was moved there.
+    pub(super) tags: Vec<(Tag, bool)>,
+    /// The blobs that are there.
+    pub(super) blobs: Vec<(Descriptor, Outcome)>,
+}
+
+impl Done {
+    fn note(&self, step: impl FnOnce(&mut Steps)) {
+        step(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn steps(&self) -> Steps {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Shows how a copy goes on, and notes it.
+struct Noting {
+    progress: Progress,
+    done: Arc<Done>,
+}
+
+impl Observer for Noting {
+    fn started(&self, descriptor: &Descriptor) {
+        self.progress.started(descriptor);
+    }
+
+    fn advanced(&self, descriptor: &Descriptor, bytes: u64) {
+        self.progress.advanced(descriptor, bytes);
+    }
+
+    fn finished(&self, descriptor: &Descriptor, outcome: Outcome) {
+        self.progress.finished(descriptor, outcome);
+        self.done.note(|steps| steps.blobs.push((descriptor.clone(), outcome)));
+    }
+
+    fn tagged(&self, tag: &Tag, is_moved: bool) {
+        self.done.note(|steps| steps.tags.push((tag.clone(), is_moved)));
+    }
 }

@@ -19,6 +19,7 @@ mod contract;
 mod copy;
 mod deliver;
 mod diff;
+mod digest_file;
 mod duration;
 mod error;
 mod gc;

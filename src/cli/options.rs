@@ -104,7 +104,7 @@ pub(super) struct PackArgs {
     #[arg(long, value_name = "PATTERN", help_heading = "What goes in")]
     include: Vec<String>,
     /// Only show what would go in, and why the rest would not: nothing is packed or sent
-    #[arg(long, help_heading = "What goes in")]
+    #[arg(long, help_heading = "What goes in", conflicts_with = "digest_file")]
     list: bool,
     /// Pack without the cache: compress everything, and keep nothing for the next time
     #[arg(long, help_heading = "What goes in")]

@@ -1,11 +1,13 @@
 //! Publishing a bundle at one destination or several, under a contract: what can be known beforehand is looked at
 //! everywhere before anything is sent anywhere. From then on, one that fails does not keep the others from it.
 
+use std::sync::Arc;
+
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Map, Value, json};
 
 use super::contract::ContractArgs;
-use super::deliver::{Delivery, Destination, say_ended};
+use super::deliver::{Delivery, Destination, Done, say_ended};
 use super::error::{Error, Exit};
 use super::output::{Output, size};
 use super::progress;
@@ -26,6 +28,8 @@ pub(super) struct Publishing<'a> {
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) place: String,
+    /// All tags that are meant there.
+    wanted: Vec<Tag>,
     /// The image that its tags have now.
     pub(super) image: Descriptor,
     /// What its tags point to, as far as they have been seen to.
@@ -35,6 +39,9 @@ pub(super) struct Published {
     pub(super) changed: bool,
     pub(super) failure: Option<Error>,
 }
+
+/// The word in JSON for where something failed.
+const FAILED: &str = "failed";
 
 /// Another repository of the same registry, which blobs may be mounted from.
 #[derive(Clone, Copy)]
@@ -138,10 +145,12 @@ impl Publishing<'_> {
         output: &Output,
         published: &mut Published,
     ) -> Result<(), Error> {
-        let copied = self.delivery.to_one(destination, sibling, output).await?;
-        let digest = published.image.digest;
-        published.tags = destination.tags.iter().map(|tag| (tag.clone(), digest)).collect();
-        (published.changed, published.blobs) = (copied.changed, copied.blobs);
+        let done = Arc::<Done>::default();
+        let copied = self.delivery.to_one(destination, sibling, &done, output).await;
+        let (steps, digest) = (done.steps(), published.image.digest);
+        published.tags = steps.tags.into_iter().map(|(tag, _)| (tag, digest)).collect();
+        published.blobs = steps.blobs;
+        published.changed = copied?.changed;
         Ok(())
     }
 
@@ -156,8 +165,10 @@ impl Publishing<'_> {
     ) -> Result<(), Error> {
         let is_move = |fate: &Fate| matches!(fate, Fate::Moves(_));
         if fates.iter().any(is_move) {
-            let copied = self.delivery.copy_to(destination, &[], sibling, output).await?;
-            (published.changed, published.blobs) = (copied.changed, copied.blobs);
+            let done = Arc::<Done>::default();
+            let copied = self.delivery.copy_to(destination, &[], sibling, &done, output).await;
+            published.blobs = done.steps().blobs;
+            published.changed = copied?.changed;
         }
         let mut target = None;
         for ((tag, fate), name) in destination.tags.iter().zip(fates).zip(destination.names()) {
@@ -175,8 +186,8 @@ impl Publishing<'_> {
                 return Err(Error::new(Exit::Conflict, self.refusal(destination, tag, found))
                     .hint("somebody else has just pushed it; what was sent is there by its digest alone"));
             }
-            published.note(tag, &fate, self.bundle);
-            say_ended(destination, &name, published.digest_of(tag), is_move(&fate), output);
+            let digest = published.note(tag, &fate, self.bundle);
+            say_ended(destination, &name, digest, is_move(&fate), output);
         }
         Ok(())
     }
@@ -210,8 +221,7 @@ impl Publishing<'_> {
             output.say(format!("{would} {} {}", progress::name(blob), size(blob.size)));
         }
         for ((tag, fate), name) in destination.tags.iter().zip(fates).zip(destination.names()) {
-            published.note(tag, fate, self.bundle);
-            let digest = published.digest_of(tag);
+            let digest = published.note(tag, fate, self.bundle);
             output.say(match fate {
                 Fate::Moves(None) => format!("Would push {name} with digest {digest}"),
                 Fate::Moves(Some(found)) => format!("Would move {name} from {found} to {digest}"),
@@ -260,6 +270,7 @@ impl Published {
     fn nothing(destination: &Destination, bundle: &Bundle) -> Self {
         Self {
             place: destination.place(),
+            wanted: destination.tags.clone(),
             image: bundle.raw_manifest().descriptor(),
             tags: Vec::new(),
             blobs: Vec::new(),
@@ -268,22 +279,25 @@ impl Published {
         }
     }
 
-    /// Takes note of what became of a tag. Where none has got the image that was packed, the first one's counts.
-    fn note(&mut self, tag: &Tag, fate: &Fate, bundle: &Bundle) {
+    /// Takes note of what became of a tag, and returns what it has now. Where none has got the image that was packed, the
+    /// first one's counts.
+    fn note(&mut self, tag: &Tag, fate: &Fate, bundle: &Bundle) -> Digest {
         let found = match fate {
             Fate::Stays(found) => found.clone(),
             Fate::Moves(_) | Fate::Refused(_) => bundle.raw_manifest().descriptor(),
         };
+        let digest = found.digest;
         self.changed |= matches!(fate, Fate::Moves(_));
-        self.tags.push((tag.clone(), found.digest));
-        if self.tags.len() == 1 || found.digest == bundle.raw_manifest().digest() {
+        self.tags.push((tag.clone(), digest));
+        if self.tags.len() == 1 || digest == bundle.raw_manifest().digest() {
             self.image = found;
         }
+        digest
     }
 
-    fn digest_of(&self, tag: &Tag) -> Digest {
-        let found = self.tags.iter().find(|(other, _)| other == tag);
-        found.map_or(self.image.digest, |(_, digest)| *digest)
+    /// What a tag points to, if it has been seen to.
+    fn digest_of(&self, tag: &Tag) -> Option<Digest> {
+        self.tags.iter().find(|(other, _)| other == tag).map(|(_, digest)| *digest)
     }
 
     /// `host/repository@sha256:…`
@@ -292,12 +306,12 @@ impl Published {
     }
 
     pub(super) fn to_json(&self) -> Value {
-        let tags: Map<_, _> = self.tags.iter().map(|(tag, digest)| (tag.to_string(), json!(digest))).collect();
+        let tags: Map<_, _> = self.wanted.iter().map(|tag| (tag.to_string(), json!(self.digest_of(tag)))).collect();
         match &self.failure {
             Some(error) => {
                 let mut failed = error.without_passwords().to_json();
                 failed["reference"] = json!(self.place);
-                failed["result"] = json!("failed");
+                failed["result"] = json!(FAILED);
                 failed["tags"] = Value::Object(tags);
                 failed
             }
@@ -312,8 +326,16 @@ impl Published {
 }
 
 /// The word for it in JSON.
-pub(super) fn result(changed: bool) -> &'static str {
+fn result(changed: bool) -> &'static str {
     if changed { "pushed" } else { "unchanged" }
+}
+
+/// The word for what became of all in JSON.
+pub(super) fn result_of(published: &[Published]) -> &'static str {
+    if published.iter().any(|published| published.failure.is_some()) {
+        return FAILED;
+    }
+    result(published.iter().any(|published| published.changed))
 }
 
 /// What failed, of so many, as one error: with the highest exit code of them.

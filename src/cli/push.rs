@@ -1,19 +1,18 @@
 //! `bndlr push`
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use super::cache::CacheUse;
 use super::connect::{RegistryArgs, subject};
 use super::contract::ContractArgs;
 use super::deliver::{Delivery, Destination};
-use super::error::{Error, Exit};
+use super::digest_file::DigestFile;
+use super::error::Error;
 use super::github;
 use super::location::Location;
 use super::options::PackArgs;
 use super::output::{Format, Output};
-use super::publish::{Published, Publishing, result, together};
+use super::publish::{Published, Publishing, result_of, together};
 use super::quine::of_this_program;
 use crate::content::Outcome;
 use crate::pack::Bundle;
@@ -66,9 +65,8 @@ pub(super) struct Push {
     /// Push this program as the image that "bndlr quine" serves, and no directory
     #[arg(long = "self", conflicts_with_all = NOT_OF_THIS_PROGRAM)]
     this_program: bool,
-    /// Write the digest to this file
-    #[arg(long, value_name = "FILE", conflicts_with = "check")]
-    digest_file: Option<PathBuf>,
+    #[command(flatten)]
+    digest_file: DigestFile,
     #[command(flatten)]
     contract: ContractArgs,
     #[command(flatten)]
@@ -86,6 +84,9 @@ impl Push {
         self.contract.check_places(&destinations)?;
         for destination in &mut destinations {
             destination.expected.extend(self.contract.expect_digest);
+        }
+        if !self.contract.check {
+            self.digest_file.clear()?;
         }
         let named: Vec<_> = locations.iter().chain(&about).cloned().collect();
         let connection = self.registry.connect(&named)?;
@@ -111,7 +112,7 @@ impl Push {
     /// Says what was done; fails if anything did, or would change.
     fn report(&self, bundle: &Bundle, mut published: Vec<Published>, output: &Output) -> Result<(), Error> {
         let document = to_json(bundle, &published, self.contract.check);
-        let (of, is_partial) = (published.len(), published.iter().any(|published| !published.tags.is_empty()));
+        let of = published.len();
         let failed = published.extract_if(.., |published| published.failure.is_some());
         let failures = failed.filter_map(|failed| Some((failed.place, failed.failure?))).collect();
         let references = published.iter().map(Published::reference).collect::<Vec<_>>().join("\n");
@@ -119,12 +120,10 @@ impl Push {
             if output.format == Format::Text {
                 output.result(&references, || Value::Null)?;
             }
-            return Err(Error { done: (is_partial || of > 1).then_some(document), ..error });
-        }
-        if let (Some(path), Some(first)) = (&self.digest_file, published.first()) {
-            write_digest(path, &first.image.digest.to_string())?;
+            return Err(Error { done: Some(document), ..error });
         }
         if !self.contract.check {
+            published.first().map_or(Ok(()), |first| self.digest_file.write(first.image.digest))?;
             github::summarize(output, &document);
         }
         output.result(&references, || document)?;
@@ -141,11 +140,6 @@ impl Push {
     }
 }
 
-pub(super) fn write_digest(path: &PathBuf, digest: &str) -> Result<(), Error> {
-    std::fs::write(path, format!("{digest}\n"))
-        .map_err(|error| Error::new(Exit::Local, format!("cannot write {}: {error}", path.display())))
-}
-
 /// The result in JSON. What was uploaded is counted over all repositories; what was uploaded to one and mounted in others
 /// was uploaded. A check has the same document, as it would be.
 fn to_json(bundle: &Bundle, published: &[Published], check: bool) -> Value {
@@ -154,7 +148,9 @@ fn to_json(bundle: &Bundle, published: &[Published], check: bool) -> Value {
         let of_blob: Vec<_> =
             all_blobs().filter(|(blob, _)| blob.digest == digest).map(|(_, outcome)| *outcome).collect();
         let most = [Outcome::Uploaded, Outcome::Mounted].into_iter().find(|outcome| of_blob.contains(outcome));
-        most.unwrap_or(Outcome::Exists).to_string()
+        // Where tags stay, nobody looks at blobs.
+        let is_there = !of_blob.is_empty() || published.iter().all(|published| published.failure.is_none());
+        most.or(is_there.then_some(Outcome::Exists)).map(|outcome| outcome.to_string())
     };
     let layers: Vec<_> = bundle
         .layers()
@@ -178,7 +174,7 @@ fn to_json(bundle: &Bundle, published: &[Published], check: bool) -> Value {
         "digest": image.digest,
         "mediaType": image.media_type,
         "size": image.size,
-        "result": result(published.iter().any(|published| published.changed)),
+        "result": result_of(published),
         "check": check,
         "tags": tags,
         "layers": layers,

@@ -58,6 +58,8 @@ pub trait Observer: Send + Sync {
     fn advanced(&self, _descriptor: &Descriptor, _bytes: u64) {}
     /// The content is at the target.
     fn finished(&self, _descriptor: &Descriptor, _outcome: Outcome) {}
+    /// The tag points to what was copied: it was moved there, or did so before.
+    fn tagged(&self, _tag: &Tag, _is_moved: bool) {}
 }
 
 impl Observer for () {}
@@ -169,8 +171,12 @@ pub async fn copy(
     if options.referrers {
         copying.all_referrers(manifest.digest()).await?;
     }
-    for tag in &missing.tags {
-        copying.put(&manifest, || target.tag(&manifest, tag)).await?;
+    for tag in tags {
+        let is_moved = missing.tags.contains(tag);
+        if is_moved {
+            copying.put(&manifest, || target.tag(&manifest, tag)).await?;
+        }
+        options.observer.tagged(tag, is_moved);
     }
     let (blobs, referrers) = (copying.blobs.outcomes(), copying.referrers.outcomes());
     let is_written = |(_, outcome): &(Descriptor, Outcome)| matches!(outcome, Outcome::Uploaded | Outcome::Mounted);

@@ -115,3 +115,84 @@ async fn nothing_is_mounted_from_a_repository_for_which_the_push_failed() {
         assert_eq!((from("a"), from("b")), (0, 2), "{asked:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_says_of_every_tag_what_became_of_it_also_where_one_fails() {
+    for flags in ["", "--immutable", "--if-changed"] {
+        let (registry, desk) = (Embedded::in_memory().await, desk());
+        let failing = on("PUT", "/v2/a/manifests/v2", Fault::Answer("507 Insufficient Storage")).always();
+        let proxy = Proxy::start(registry.address().parse().unwrap(), vec![failing]).await;
+        let host = proxy.address;
+        let push = format!("push tree {host}/a:v1 {host}/b:v1 -t v2,v3 --retry-times 0 {flags}");
+        let ran = desk.run(&format!("{push} --format json"));
+        let digest = desk.run(&format!("resolve {host}/a:v1")).ok().trim().to_owned();
+        assert!(ran.stderr.contains(&format!("\nPushed {host}/a:v1 with digest {digest}\n")), "{ran:?}");
+        let json = ran.json();
+        assert_eq!((ran.code, &json["result"], &json["error"]["code"]), (Some(6), &json!("failed"), &json!("remote")));
+        assert_eq!(json["references"], json!([format!("{host}/b@{digest}")]));
+        assert_eq!(json["tags"], json!(["v1", "v2", "v3"]));
+        let [failed, done] = [0, 1].map(|at| &json["destinations"][at]);
+        assert_eq!((&failed["result"], &done["result"]), (&json!("failed"), &json!("pushed")));
+        assert_eq!(failed["tags"], json!({"v1": digest, "v2": null, "v3": null}), "{flags}");
+        assert_eq!(done["tags"], json!({"v1": digest, "v2": digest, "v3": digest}));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_says_of_every_layer_whether_it_is_there_also_where_the_push_fails() {
+    for (path, layer) in [("/manifests/v1", json!("uploaded")), ("/blobs/uploads/", json!(null))] {
+        for flags in ["", "--immutable"] {
+            let (registry, desk) = (Embedded::in_memory().await, desk());
+            let failing = on("PUT", path, Fault::Answer("507 Insufficient Storage")).always();
+            let proxy = Proxy::start(registry.address().parse().unwrap(), vec![failing]).await;
+            let ran = desk.run(&format!("push tree {}/a:v1 --retry-times 0 {flags} --format json", proxy.address));
+            let json = ran.json();
+            assert_eq!((ran.code, &json["result"], &json["reference"]), (Some(6), &json!("failed"), &json!(null)));
+            assert_eq!((&json["layers"][0]["result"], &json["tags"]), (&layer, &json!([])), "{path} {flags}");
+            assert_eq!(json["bytesUploaded"].as_u64().unwrap() > 0, layer == "uploaded", "{path} {flags}");
+            assert_eq!(json["destinations"][0]["tags"], json!({"v1": null}));
+        }
+    }
+}
+
+/// What is in it is what to deploy: not what an earlier run has left there, and not where one of the references failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_file_is_there_when_all_is_done_and_only_then() {
+    let (registry, desk) = (Embedded::in_memory().await, desk());
+    let host = registry.address();
+    desk.run("build tree -o oci:layout:v1").ok();
+    let digest = desk.run("resolve oci:layout:v1").ok();
+    for (command, code) in [
+        (format!("push tree {host}/a:v1 {host}/b:v1"), 0),
+        (format!("push tree {host}/a:v1 {NOWHERE} --retry-times 0"), 6),
+        (format!("push tree {host}/a:v1 --expect-digest sha256:{}", "0".repeat(64)), 7),
+        (format!("push missing {host}/a:v1"), 8),
+        ("build tree -o oci:layout:v1".to_owned(), 0),
+        ("build tree -o oci:tree/a.txt:v1".to_owned(), 8),
+        (format!("attach {host}/a:v1 tree/a.txt --artifact-type a/b"), 0),
+        (format!("attach {host}/a:v9 tree/a.txt --artifact-type a/b"), 3),
+    ] {
+        desk.write("digest", "of an earlier run\n");
+        let ran = desk.run(&format!("{command} --digest-file digest"));
+        assert_eq!((ran.code, desk.path("digest").exists()), (Some(code), code == 0), "{ran:?}");
+        assert!(code != 0 || command.starts_with("attach") || desk.read("digest") == digest, "{command}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_file_that_cannot_be_written_is_found_out_before_anything_is_sent() {
+    let (registry, desk) = (Embedded::in_memory().await, desk());
+    let push = |file: &str| desk.run(&format!("push tree {}/a:v1 -v --digest-file {file}", registry.address()));
+    for (file, reason) in [("tree", "Is a directory"), ("none/digest", "No such file"), ("tree/a.txt/x", "Not a dir")] {
+        let ran = push(file);
+        assert_eq!((ran.code, ran.stderr.contains(" > ")), (Some(8), false), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("error: cannot write {file}: {reason}")), "{ran:?}");
+    }
+    desk.write("kept/digest", "old");
+    std::os::unix::fs::symlink("kept/digest", desk.path("link")).unwrap();
+    for file in ["link", "/dev/stderr", "/dev/null"] {
+        push(file).ok();
+    }
+    assert!(desk.read("kept/digest").starts_with("sha256:"), "what the link leads to gets it");
+    assert!(push("/dev/stderr").stderr.contains("\nsha256:"), "a device is written to, and stays");
+}
