@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
+use crate::text::bytes;
+
 /// The digest algorithms that the image specification registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
@@ -287,7 +289,7 @@ impl io::Write for Hasher {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// There are more bytes than there should be.
-    #[error("{digest} is longer than the {expected} bytes that it should have")]
+    #[error("{digest} is longer than it should be, which is {}", bytes(*expected))]
     TooLong {
         /// What the content should be.
         digest: Digest,
@@ -295,7 +297,7 @@ pub enum Mismatch {
         expected: u64,
     },
     /// The bytes ended too early.
-    #[error("{digest} ends after {found} bytes of {expected}")]
+    #[error("{digest} ends after {} of {expected}", bytes(*found))]
     TooShort {
         /// What the content should be.
         digest: Digest,

@@ -53,6 +53,12 @@ pub fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
+/// `1 byte`, `65536 bytes`: all of them, where [`size`] would hide by how many two numbers differ.
+#[must_use]
+pub fn bytes(number: u64) -> String {
+    if number == 1 { "1 byte".to_owned() } else { format!("{number} bytes") }
+}
+
 /// `1 second`, `60 seconds`, `0.5 seconds`: as long as the user may have said.
 #[must_use]
 pub fn seconds(duration: Duration) -> String {
@@ -100,7 +106,9 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_second_is_no_seconds() {
+    fn one_of_anything_is_not_several() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "file")), ["0 files", "1 file", "2 files"]);
+        assert_eq!([0, 1, 2].map(bytes), ["0 bytes", "1 byte", "2 bytes"]);
         let shown = [1000, 60_000, 500].map(|milliseconds| seconds(Duration::from_millis(milliseconds)));
         assert_eq!(shown, ["1 second", "60 seconds", "0.5 seconds"]);
     }

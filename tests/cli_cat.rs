@@ -31,6 +31,14 @@ fn assert_failed(ran: &Ran, code: i32, words: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_written_as_it_is_also_where_json_is_the_format_of_everything() {
+    let (_registry, desk, place) = scene().await;
+    let run = |path| desk.run_with(&["cat", &place, path], &[("BNDLR_FORMAT", "json")]);
+    assert_eq!(run("a.txt").ok(), "alpha\n");
+    assert_eq!(run("b.txt").json()["error"]["code"], "not-found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_file_is_written_as_it_is() {
     let (_registry, desk, place) = scene().await;
     for full in ["", " --full"] {

@@ -65,6 +65,18 @@ fn wrong_arguments_are_named_before_anything_is_done() {
         (&["serve"], "--root <DIR>|--", "--help"),
         (&["serve", "--memory", "--root", "kept"], "cannot be used with", "--help"),
         (&["serve", "--memory", "--listen", "0.0.0.0:0"], "other machines", "--anonymous"),
+        (&["serve", "--memory", "--max-connections", "0"], "a number from 1 on", "--help"),
+        (&["serve", "--memory", "--max-uploads", "0"], "a number from 1 on", "--help"),
+        (&["serve", "--memory", "--idle-timeout", "0"], "--idle-timeout", "--help"),
+        (&["serve", "--memory", "--gc-interval", "0s"], "one second at least", "--help"),
+        (&["serve", "--memory", "--host", "https://registry.example"], "registry.example", "--help"),
+        (&["push", "--self", place, "--split"], "cannot be used with", "--help"),
+        (&["push", "tree", "--list", "--check"], "cannot be used with", "--help"),
+        (&["push", "tree", "--list", "--digest-file", "x"], "cannot be used with", "--help"),
+        (&["build", "tree", "--list", "--digest-file", "x"], "cannot be used with", "--help"),
+        (&["diff", "oci:a", "oci:b", "--exclude", "x"], "neither oci:a nor oci:b is one", "./x, ../x"),
+        (&["diff", "oci:a", "oci:b", "--include-vcs"], "--include-vcs is for directories", "dir:x"),
+        (&["diff", "oci:a", "oci:b", "--symlinks", "follow"], "--symlinks is for directories", "dir:x"),
     ] {
         let ran = desk.run_with(arguments, &[]);
         assert_failed(&ran, 2, message, (!hint.is_empty()).then_some(hint));

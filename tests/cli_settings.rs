@@ -69,6 +69,48 @@ fn what_is_wrong_says_where_it_was_said() {
     assert!(help.ok().contains("Usage: bndlr push"), "help is there whatever a file says");
 }
 
+/// As when a variable for one job is set for all of them.
+#[test]
+fn what_is_missing_or_too_much_because_of_a_variable_says_which() {
+    let desk = Desk::new();
+    for (command, variables, message, hint) in [
+        (
+            "resolve oci:x",
+            &[("BNDLR_PASSWORD", "env-secret")][..],
+            "--username <USER>",
+            "--password is set by BNDLR_PASSW",
+        ),
+        ("resolve oci:x", &[("BNDLR_TIMEOUT", "5"), ("BNDLR_CERT_FILE", "x")], "--key-file", "BNDLR_CERT_FILE"),
+        ("pull oci:x", &[("BNDLR_PULL_FORCE", "1")], "--update", "--force is set by BNDLR_PULL_FORCE"),
+        ("gc", &[("BNDLR_GC_ROOT", "x"), ("BNDLR_GC_STORAGE", "y")], "cannot be used with", "BNDLR_GC_ROOT"),
+        ("pull", &[("BNDLR_TIMEOUT", "5")], "<REFERENCE>", "--help says more"),
+    ] {
+        let ran = desk.run_with(&command.split(' ').collect::<Vec<_>>(), variables);
+        let hinted = ran.stderr.lines().last().unwrap_or_default();
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(message) && hinted.starts_with("hint: ") && hinted.contains(hint), "{ran:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_can_be_set_in_words_and_by_any_of_its_names() {
+    let (registry, desk) = (Embedded::in_memory().await, Desk::with_tree());
+    let place = format!("{}/a:v1", registry.address());
+    let push = |variable, value| desk.run_with(&["push", "tree", &place, "--retry-times", "0"], &[(variable, value)]);
+    for (value, check) in [("1", Some(1)), ("true", Some(1)), ("YES", Some(1)), ("0", Some(0)), ("off", Some(0))] {
+        desk.run(&format!("manifest delete {place}"));
+        for variable in ["BNDLR_PUSH_CHECK", "BNDLR_PUSH_DRY_RUN"] {
+            assert_eq!(push(variable, value).code, check, "{variable}={value}");
+        }
+    }
+    for (value, code) in [("1", Some(0)), ("on", Some(0)), ("TRUE", Some(0)), ("0", Some(6)), ("No", Some(6))] {
+        assert_eq!(push("BNDLR_PLAIN_HTTP", value).code, code, "{value}");
+    }
+    for value in ["", "no", "false", "yes", "1", "1MB"] {
+        assert_eq!(push("BNDLR_PUSH_SPLIT", value).code, Some(0), "{value:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_in_the_directory_at_hand_is_never_read() {
     let (registry, desk) = (Embedded::in_memory().await, Desk::with_tree());

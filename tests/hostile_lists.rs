@@ -90,5 +90,5 @@ async fn what_is_no_list_is_not_taken_for_one() {
 async fn a_page_without_end_is_read_no_further_than_the_limit() {
     let endless = Raw::start("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"tags\":[", Ending::Forever).await;
     let error = repository(&endless.address).tags().try_next().await.unwrap_err();
-    assert!(error.to_string().contains("more than the 33554432 bytes"), "{error}");
+    assert!(error.to_string().contains("more than 33554432 bytes"), "{error}");
 }

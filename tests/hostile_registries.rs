@@ -162,7 +162,7 @@ async fn a_manifest_without_end_is_read_no_further_than_the_limit() {
     let endless = Raw::start(format!("{head}\r\nConnection: close\r\n\r\n"), Ending::Forever).await;
     let error = repository(&endless.address).manifest(&v1()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Content);
-    assert!(error.to_string().contains(&format!("more than the {MAX_MANIFEST_SIZE} bytes")), "{error}");
+    assert!(error.to_string().contains(&format!("more than {MAX_MANIFEST_SIZE} bytes")), "{error}");
 
     let announced = Raw::start(raw_answer(&head, usize::MAX >> 1, b"{"), Ending::Hang).await;
     assert_eq!(kind(repository(&announced.address).manifest(&v1()).await), ErrorKind::Content);

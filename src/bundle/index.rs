@@ -9,6 +9,7 @@ use super::entry::{Entry, EntryError};
 use super::order::OrderError;
 use super::section::{MAX_SECTION_SIZE, SectionError, SectionKind, read_section};
 use crate::digest::Digest;
+use crate::text::bytes;
 
 /// A member: some of a layer's bytes, and the tar bytes that they decompress to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum IndexError {
     #[error(transparent)]
     Location(#[from] InvalidLocation),
     /// The sections do not follow each other at the end of the layer.
-    #[error("the index's sections do not lie one after the other at the end of the layer's {0} bytes")]
+    #[error("the index's sections do not lie one after the other at the end of the layer, which has {}", bytes(*.0))]
     Layout(u64),
     /// A section's bytes have another digest.
     #[error("{kind:?} of the index have digest {found}, expected {expected}")]
@@ -64,7 +65,7 @@ pub enum IndexError {
     #[error(transparent)]
     Order(#[from] OrderError),
     /// The members do not fill the layer up to the index.
-    #[error("the members fill {found} bytes of the layer, expected {expected}")]
+    #[error("the members fill {} of the layer, expected {expected}", bytes(*found))]
     Tiling {
         /// Where the index begins.
         expected: u64,

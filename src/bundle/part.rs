@@ -14,6 +14,7 @@ use super::member::{MAX_MEMBER, MEMBER_HEADER};
 use super::plan::{MemberPlan, members_of, plan_members};
 use crate::digest::Digest;
 use crate::manifest::Descriptor;
+use crate::text::bytes;
 
 /// The checksum and the length that end a gzip member (RFC 1952, section 2.3.1).
 const TRAILER: usize = 8;
@@ -228,7 +229,7 @@ fn inflate(gzip: &[u8], size: usize) -> Result<Tar, String> {
     let mut inflate = Decompress::new(false);
     match inflate.decompress_vec(deflate, &mut tar.0, FlushDecompress::Finish) {
         Ok(Status::StreamEnd) if tar.0.len() == size && inflate.total_in() == deflate.len() as u64 => {}
-        _ => return Err(format!("is not one gzip member of {size} bytes")),
+        _ => return Err(format!("is not one gzip member of {}", bytes(size as u64))),
     }
     let mut crc = Crc::new();
     crc.update(&tar.0);

@@ -8,6 +8,7 @@ use libdeflater::{CompressionLvl, Compressor};
 
 use super::member::COMPRESSION_LEVEL;
 use super::varint;
+use crate::text::bytes;
 
 /// The longest body of a section, in bytes.
 pub const MAX_SECTION: u64 = 64 * 1024 * 1024;
@@ -43,7 +44,7 @@ pub enum SectionError {
     #[error("the section is not {0:?}")]
     Kind(SectionKind),
     /// The body is too long, or as long as it does not say.
-    #[error("the section's body is not the {0} bytes of deflate that it says, or more than {MAX_SECTION}")]
+    #[error("the section's body is not the deflate of {} that it says, or more than {MAX_SECTION}", bytes(*.0))]
     Body(u64),
 }
 

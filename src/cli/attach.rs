@@ -61,7 +61,9 @@ impl Attach {
         let artifact = read(files, options).await?;
         let manifest = artifact.raw_manifest();
         let destination = Destination::untagged(&location);
-        let copies = Delivery::of(&artifact, manifest, &connection).to(&[destination], output).await?;
+        let concurrency = self.registry.concurrency();
+        let delivery = Delivery { concurrency, ..Delivery::of(&artifact, manifest, &connection) };
+        let copies = delivery.to(&[destination], output).await?;
         let digest = manifest.digest();
         self.digest_file.write(digest)?;
         output.result(&digest.to_string(), || {

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::location::Location;
 use super::lookup::{find, path_in_image};
 use super::options::ImageArgs;
-use super::output::{Format, Output, write_stream};
+use super::output::write_stream;
 use crate::bundle::Indexed;
 use crate::content;
 use crate::manifest::RawManifest;
@@ -47,10 +47,7 @@ pub(super) struct Cat {
 }
 
 impl Cat {
-    pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
-        if output.format == Format::Json {
-            return Err(Error::usage("a file is written as it is, and not as JSON"));
-        }
+    pub(super) async fn run(self) -> Result<(), Error> {
         let path = path_in_image(&self.path)?;
         let location = Location::parse(&self.reference)?;
         let connection = self.registry.connect(std::slice::from_ref(&location))?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::ask;
 use super::error::{Error, Exit};
@@ -30,7 +31,7 @@ const MAX_PASSWORD: u64 = 64 * 1024;
 #[command(next_help_heading = "Registry")]
 pub(super) struct RegistryArgs {
     /// Speak HTTP without TLS; the default for localhost and loopback addresses, and there only, unless this is false
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     plain_http: Option<bool>,
     /// Speak TLS with a registry whose certificate nobody vouches for
     #[arg(long)]

@@ -21,7 +21,7 @@ pub(super) struct ContractArgs {
     #[arg(long, value_name = "DIGEST")]
     pub(super) expect_digest: Option<Digest>,
     /// Say what would happen, and write nothing: ends with 0 if nothing would change, and with 1 if something would
-    #[arg(long, visible_alias = "dry-run", conflicts_with = "digest_file")]
+    #[arg(long, visible_alias = "dry-run", conflicts_with_all = ["digest_file", "list"])]
     pub(super) check: bool,
 }
 

@@ -16,6 +16,14 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is longer than time lasts".to_owned())
 }
 
+/// The same for something that is done again and again.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("expected one second at least".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
 /// A duration for people, with two units at most.
 pub(super) fn shown(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -133,7 +133,8 @@ struct Global {
     /// Show no progress bars, even on a terminal
     #[arg(long, global = true)]
     no_tty: bool,
-    /// How results are written to standard output; as JSON, errors are, too
+    /// How results are written to standard output; as JSON, errors are, too. What is there already, as a file, a blob or a
+    /// manifest, is written as it is
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
     /// Take settings from this file; otherwise from bndlr/bndlr.toml in $XDG_CONFIG_HOME or ~/.config, if there is one
@@ -203,7 +204,7 @@ impl Command {
             Self::Attach(attach) => attach.run(output).await,
             Self::Referrers(referrers) => referrers.run(output).await,
             Self::Ls(list) => list.run(output).await,
-            Self::Cat(cat) => cat.run(output).await,
+            Self::Cat(cat) => cat.run().await,
             Self::Diff(diff) => diff.run(output).await,
             Self::Verify(verify) => verify.run(output).await,
             Self::Why(why) => Box::pin(why.run(output)).await,

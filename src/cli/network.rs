@@ -14,7 +14,7 @@ const LONGEST_TIMEOUT: f64 = 86_400.0;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Network")]
 pub(super) struct NetworkArgs {
-    /// How many blobs are under way at once
+    /// How many blobs are under way at once, where several are sent
     #[arg(long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = concurrency)]
     pub(super) concurrency: usize,
     /// How often to try again what may pass: a registry that is busy, a connection that breaks. As long as a transfer

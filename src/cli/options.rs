@@ -82,6 +82,20 @@ pub(super) struct SelectionArgs {
 }
 
 impl SelectionArgs {
+    /// Fails if anything is said of what goes in, for what is said not to be a directory.
+    pub(super) fn expect_none(&self, what: &str) -> Result<(), Error> {
+        let flags = [
+            (!self.exclude.is_empty(), "--exclude"),
+            (self.include_vcs, "--include-vcs"),
+            (self.symlinks != SymlinksArg::default(), "--symlinks"),
+        ];
+        match flags.into_iter().find(|(is_set, _)| *is_set) {
+            None => Ok(()),
+            Some((_, flag)) => Err(Error::usage(format!("{flag} is for directories, and {what} is one"))
+                .hint("./x, ../x, /x and dir:x are directories, and everything else is a reference")),
+        }
+    }
+
     pub(super) fn selection(&self) -> Selection {
         let symlinks = match self.symlinks {
             SymlinksArg::Keep => Symlinks::Keep,
@@ -138,7 +152,7 @@ pub(super) struct PackArgs {
     split: Option<Split>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum SymlinksArg {
     /// Pack them as they are; one that leads out of the directory is an error
     #[default]

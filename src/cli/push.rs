@@ -18,7 +18,7 @@ use crate::content::Outcome;
 use crate::pack::Bundle;
 
 /// What says how a directory is packed: this program is packed always alike, so that it has one digest.
-const NOT_OF_THIS_PROGRAM: [&str; 12] = [
+const NOT_OF_THIS_PROGRAM: [&str; 13] = [
     "exclude",
     "include",
     "include_vcs",
@@ -31,6 +31,7 @@ const NOT_OF_THIS_PROGRAM: [&str; 12] = [
     "platform",
     "artifact_type",
     "subject",
+    "split",
 ];
 
 /// Pack a directory and push it

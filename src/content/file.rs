@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, Stream, TryStreamExt};
 
 use super::{Error, ErrorKind};
+use crate::text;
 
 /// How many bytes are read at once.
 const CHUNK: u64 = 256 * 1024;
@@ -64,7 +65,7 @@ pub async fn read_file_range(file: Arc<File>, offset: u64, length: u64) -> Resul
     if bytes.len() as u64 == length {
         return Ok(bytes);
     }
-    let message = format!("the content ends after {} of the {length} bytes from {offset} on", bytes.len());
+    let message = format!("the content ends after {} of {length} from {offset} on", text::bytes(bytes.len() as u64));
     Err(Error::new(ErrorKind::Content, message))
 }
 

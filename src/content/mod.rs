@@ -30,6 +30,7 @@ pub use reader::Reader;
 use crate::digest::{Digest, Mismatch};
 use crate::manifest::{Descriptor, ImageConfig, ImageManifest, MAX_CONFIG_SIZE, MAX_MANIFEST_SIZE, RawManifest};
 use crate::reference::{Identifier, Repository, Tag};
+use crate::text::bytes;
 
 /// What can be opened by its descriptor, as often as need be.
 #[async_trait]
@@ -106,7 +107,7 @@ fn check_range(descriptor: &Descriptor, offset: u64, length: u64) -> Result<(), 
         return Ok(());
     }
     let (digest, size) = (descriptor.digest, descriptor.size);
-    Err(Error::new(ErrorKind::Content, format!("{digest} has {size} bytes, and not {length} more from {offset} on")))
+    Err(Error::new(ErrorKind::Content, format!("{digest} has {}, and not {length} more from {offset} on", bytes(size))))
 }
 
 /// Where content can be put, and then found.

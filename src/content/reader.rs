@@ -10,6 +10,7 @@ use super::Error;
 use crate::digest::Verifier;
 use crate::manifest::Descriptor;
 use crate::protocol::ByteRange;
+use crate::text::bytes;
 
 /// A stream of some content's bytes that verifies them: it never yields the last bytes of content that has the wrong
 /// digest, more bytes than the descriptor says, or an end before them.
@@ -55,7 +56,7 @@ impl Reader {
     /// # Errors
     /// [`super::ErrorKind::NotFound`] when it picks none.
     pub fn only(self, range: ByteRange) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + 'static, Error> {
-        let nothing = || Error::not_found(format!("of {} bytes, there are no bytes in the range {range}", self.size));
+        let nothing = || Error::not_found(format!("of {}, none is in the range {range}", bytes(self.size)));
         let part = range.resolve(self.size).ok_or_else(nothing)?;
         Ok(stream::try_unfold((self, 0, part), |(mut reader, at, part)| async move {
             let Some(chunk) = reader.try_next().await? else { return Ok(None) };

@@ -8,6 +8,7 @@ use super::scan::{MAX_ENTRIES, MAX_EXTENSION_SIZE};
 use crate::content::{self, ErrorKind, Unmet};
 use crate::digest::Digest;
 use crate::reference::Tag;
+use crate::text::bytes;
 
 /// Why a layout could not be read or written. `layout` is the path of the directory or archive.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,7 @@ pub(super) enum Error {
     AmbiguousTag { layout: PathBuf, tag: Tag, digests: String },
     #[error("{}: {unmet}", layout.display())]
     Unmet { layout: PathBuf, unmet: Unmet },
-    #[error("{digest} has {found} bytes in {}, expected {expected}", layout.display())]
+    #[error("{digest} has {} in {}, expected {expected}", bytes(*found), layout.display())]
     BlobSize { layout: PathBuf, digest: Digest, expected: u64, found: u64 },
 
     #[error("{} has no tag {tag}; it has {tags}", layout.display())]
@@ -61,9 +62,9 @@ pub(super) enum Error {
     Compressed(PathBuf),
     #[error("{} has a broken header at byte {offset}", archive.display())]
     Header { archive: PathBuf, offset: u64 },
-    #[error("{} ends after {length} bytes, without an end mark: it has been cut short", archive.display())]
+    #[error("{} ends after {}, without an end mark: it has been cut short", archive.display(), bytes(*length))]
     CutShort { archive: PathBuf, length: u64 },
-    #[error("\"{name}\" has {size} bytes at byte {offset} of {}, which has only {length}", archive.display())]
+    #[error("\"{name}\" has {} at byte {offset} of {}, which has only {length}", bytes(*size), archive.display())]
     BeyondEnd { archive: PathBuf, name: String, size: u64, offset: u64, length: u64 },
     #[error(
         "{} has an extended header of {size} bytes at byte {offset}, more than {MAX_EXTENSION_SIZE}", archive.display()

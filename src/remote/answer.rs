@@ -13,6 +13,7 @@ use crate::protocol::{Challenge, header};
 use super::Error;
 use super::network::Network;
 use super::refusal::{Refusal, not_an_answer};
+use crate::text::bytes;
 
 /// How many bytes of an answer that says no are read.
 const MAX_REFUSAL_SIZE: u64 = 16 * 1024;
@@ -125,7 +126,7 @@ impl Answer {
     /// [`Error::Content`] when it has more than `limit` bytes, of which no more are read.
     pub(super) async fn read(self, limit: u64) -> Result<Bytes, Error> {
         let request = self.request.clone();
-        let too_large = || Error::content(&request, format!("more than the {limit} bytes that are allowed"));
+        let too_large = || Error::content(&request, format!("more than {}, which is the limit", bytes(limit)));
         if self.content_length().is_some_and(|length| length > limit) {
             return Err(too_large());
         }

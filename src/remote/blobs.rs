@@ -15,6 +15,7 @@ use super::Error;
 use super::answer::Answer;
 use super::repository::RemoteRepository;
 use super::transport::Call;
+use crate::text;
 
 impl RemoteRepository {
     /// The registry's answer to a request for a blob (end-2).
@@ -54,7 +55,9 @@ impl RemoteRepository {
         }
         let bytes = answer.read(length).await?;
         if bytes.len() as u64 != length {
-            return Err(Error::content(&request, format!("{} bytes, expected {length}", bytes.len())).into());
+            return Err(
+                Error::content(&request, format!("{}, expected {length}", text::bytes(bytes.len() as u64))).into()
+            );
         }
         Ok(bytes)
     }
@@ -107,7 +110,10 @@ impl Answer {
         if let Some(found) = answer.content_length().filter(|found| *found != descriptor.size) {
             // A web page instead of content is no wrong content, but no registry.
             answer.reject_web_page()?;
-            return Err(Error::content(answer.request(), format!("{found} bytes, expected {}", descriptor.size)));
+            return Err(Error::content(
+                answer.request(),
+                format!("{}, expected {}", text::bytes(found), descriptor.size),
+            ));
         }
         Ok(answer)
     }

@@ -16,6 +16,7 @@ use super::Error;
 use super::answer::Answer;
 use super::repository::RemoteRepository;
 use super::transport::Call;
+use crate::text::bytes;
 
 impl RemoteRepository {
     /// How many bytes a blob has (end-2). Its media type is not known to the registry: that of the descriptor is
@@ -158,7 +159,7 @@ fn exactly(answer: Answer, length: u64) -> impl Stream<Item = Result<Bytes, Erro
         let received = received + chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         let is_wrong = if chunk.is_some() { received > length } else { received != length };
         if is_wrong {
-            return Err(Error::content(&request, format!("{received} bytes, expected {length}")));
+            return Err(Error::content(&request, format!("{}, expected {length}", bytes(received))));
         }
         Ok(chunk.map(|chunk| (chunk, (body, received, request))))
     })

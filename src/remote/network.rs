@@ -9,6 +9,7 @@ use rustls::{CertificateError, Error as TlsError};
 
 use super::Error;
 use super::proxies::Variable;
+use crate::text::bytes;
 
 /// What is wrong if a proxy asks who is there.
 const UNWELCOME: &str = "the proxy wants a user and a password, or others";
@@ -61,7 +62,7 @@ impl Network {
     /// An error for `request`, of which the answer broke off after `received` bytes of its body.
     pub(super) fn broken_off(request: &str, received: u64, error: reqwest::Error) -> Error {
         let Cause { text, .. } = Cause::find(&error.without_url());
-        let cause = format!("the connection broke off after {received} bytes: {text}");
+        let cause = format!("the connection broke off after {}: {text}", bytes(received));
         Error::Network {
             request: request.to_owned(),
             network: Self { cause, hint: None, transient: true, unsent: false },

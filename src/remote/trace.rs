@@ -11,6 +11,7 @@ use tracing::Span;
 
 use super::shown::{ShownHeaders, ShownUrl};
 use crate::manifest::Descriptor;
+use crate::text::bytes;
 
 /// The target of the lines.
 pub const TARGET: &str = "bndlr::wire";
@@ -73,8 +74,9 @@ pub(super) fn again(delay: Duration) {
     tracing::debug!(target: TARGET, "* tries again in {:.1} s", delay.as_secs_f64());
 }
 
-/// `* a part was asked for, and all 9437184 bytes of sha256:… come`
+/// `* a part was asked for, and all of sha256:… comes, 9437184 bytes`
 pub(super) fn whole(descriptor: &Descriptor) {
     let Descriptor { digest, size, .. } = descriptor;
-    tracing::debug!(target: TARGET, "* a part was asked for, and all {size} bytes of {digest} come: no ranges here");
+    let all = bytes(*size);
+    tracing::debug!(target: TARGET, "* a part was asked for, and all of {digest} comes, {all}: no ranges here");
 }

@@ -23,6 +23,7 @@ use super::redirect;
 use super::repository::RemoteRepository;
 use super::retry::{Repeat, is_progress};
 use super::transport::Call;
+use crate::text::bytes;
 
 /// How many bytes a chunk has, unless the registry wants more, or takes fewer.
 const CHUNK: u64 = 16 * 1024 * 1024;
@@ -253,7 +254,7 @@ impl Upload<'_> {
         answer.reject_web_page()?;
         let stored = received(&answer).unwrap_or(end);
         if stored <= self.stored || stored > end {
-            let what = format!("took {stored} bytes of an upload of which {} to {end} were sent", self.stored);
+            let what = format!("took {} of an upload of which {} to {end} were sent", bytes(stored), self.stored);
             return Err(Setback { error: Error::answer(answer.request(), what), remedy: Remedy::BeginAnew });
         }
         self.stored = stored;

@@ -19,6 +19,7 @@ use crate::manifest::media_type;
 use crate::protocol::header::DOCKER_CONTENT_DIGEST;
 use crate::protocol::{ByteRanges, ErrorCode, Selection};
 use crate::reference::Name;
+use crate::text::bytes;
 
 /// HEAD: whether the blob is there, and its size. (end-2)
 pub(super) async fn head(repositories: &Repositories, request: &Request, name: &Name, digest: Digest) -> Result {
@@ -49,7 +50,7 @@ pub(super) async fn get(repositories: &Repositories, request: &Request, name: &N
         }
         Selection::Parts(ranges) => parts(blob, ranges, digest)?,
         Selection::Nothing => {
-            let message = format!("the ranges that were asked for have no byte of a blob of {size} bytes");
+            let message = format!("the ranges that were asked for have no byte of a blob of {}", bytes(size));
             return Err(Problem::new(ErrorCode::SizeInvalid, message)
                 .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .with_header(CONTENT_RANGE, format_args!("bytes */{size}")));

@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::metrics::{self, Metrics};
 use super::repositories::Repositories;
 use crate::protocol::ErrorCode;
+use crate::text::count;
 
 /// When a client that was sent away may come back, in seconds.
 const COME_BACK: u64 = 1;
@@ -91,7 +92,10 @@ impl Operations {
             // It is never closed.
             Ok(turn) => Ok(turn.ok()),
             Err(_elapsed) => {
-                let message = format!("{} uploads are running, and no more are taken at once", self.limits.uploads);
+                let message = format!(
+                    "{} at once is all that is taken, and so many are running",
+                    count(self.limits.uploads, "upload")
+                );
                 Err(unavailable(message))
             }
         }

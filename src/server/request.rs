@@ -19,6 +19,7 @@ use super::metrics::Metrics;
 use super::operations::Operations;
 use super::storage::{BoxError, Chunks};
 use crate::protocol::ErrorCode;
+use crate::text::bytes;
 
 /// How much of a body is read, and for how long, only so that the client comes to read the answer.
 const DRAIN: (usize, Duration) = (8 * 1024 * 1024, Duration::from_secs(2));
@@ -41,7 +42,7 @@ pub(super) struct Body {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     /// There is more than there may be.
-    #[error("the body has more than the {0} bytes that were announced or are allowed")]
+    #[error("the body has more than {}, which were announced or are the limit", bytes(*.0))]
     TooLong(u64),
     /// Too little came for too long.
     #[error("the body came too slowly")]

@@ -13,6 +13,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::protocol::header::{DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID};
 use crate::protocol::{ChunkRange, Endpoint, ErrorCode};
 use crate::reference::Name;
+use crate::text::bytes;
 
 /// How many repositories are looked at at once for a blob to mount.
 const PAGE: usize = 1000;
@@ -160,7 +161,7 @@ async fn append(
     match range {
         Some(range) if size != range.last.saturating_add(1) => Err(Problem::new(
             ErrorCode::SizeInvalid,
-            format!("chunk {range} ended early: the upload session has {size} bytes"),
+            format!("chunk {range} ended early: the upload session has {}", bytes(size)),
         )),
         _ => Ok(size),
     }
@@ -174,7 +175,7 @@ fn chunk_range(request: &Request) -> Result<Option<ChunkRange>> {
     let range: ChunkRange = text.trim().parse().map_err(|error| invalid(format!("Content-Range: {error}")))?;
     match request.header(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) {
         Some(length) if length != range.length() => {
-            Err(invalid(format!("Content-Range {range} has {} bytes, and Content-Length is {length}", range.length())))
+            Err(invalid(format!("Content-Range {range} has {}, and Content-Length is {length}", bytes(range.length()))))
         }
         _ => Ok(Some(range)),
     }

@@ -19,6 +19,7 @@ use crate::bundle::{
     read_entry,
 };
 use crate::digest::Digest;
+use crate::text::bytes;
 
 /// How much longer than ours an index may be that says the same: it may have been compressed by something else.
 const SLACK: u64 = 64 * 1024;
@@ -167,7 +168,7 @@ fn check_index(feed: &mut Feed, index: &Index, builder: IndexBuilder) -> Result<
     let length = index.entries.length.saturating_add(index.members.length);
     let expected = (ours.0.len() + ours.1.len()) as u64;
     if length > 2 * expected + SLACK {
-        let index = format!("{length} bytes");
+        let index = bytes(length);
         return Err(Fault::Disagreement { index, layer: format!("what takes {expected}") });
     }
     let mut theirs = vec![0; length as usize];
@@ -193,7 +194,11 @@ fn tell(index: &Index, theirs: &[u8], builder: IndexBuilder) -> Result<(), Fault
     })?;
     agree(&their_members, &our_members, |member| {
         let (from, size, tar_size) = (shown(member.first_path.as_bytes()), member.size, member.tar_size);
-        format!("a member from \"{from}\" of {size} bytes and {tar_size} tar bytes with digest {}", member.digest)
+        format!(
+            "a member from \"{from}\" of {}, {tar_size} in the tar, with digest {}",
+            bytes(size.into()),
+            member.digest
+        )
     })
 }
 

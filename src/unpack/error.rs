@@ -19,7 +19,7 @@ pub enum Error {
     #[error("{0} is an image index, expected the manifest of one image")]
     Index(Digest),
     /// The configuration is that of another image.
-    #[error("config {config} has {found} diff IDs, expected one for each of {expected} layers")]
+    #[error("config {config} has {}, expected one for each layer: {expected}", count(*found, "diff ID"))]
     DiffIds {
         /// The configuration.
         config: Digest,
@@ -173,7 +173,7 @@ pub enum Fault {
         found: Digest,
     },
     /// A limit is exceeded.
-    #[error("{what} at entry \"{path}\", more than the {limit} that are allowed")]
+    #[error("more {what} than {limit}, the limit, at entry \"{path}\"")]
     Limit {
         /// What there is too much of.
         what: &'static str,

@@ -17,6 +17,7 @@ use super::place::names;
 use super::view::View;
 use crate::archive::decompress;
 use crate::digest::Digest;
+use crate::text::bytes;
 
 /// How many bytes an entry may have in an archive beside its contents, on average.
 const HEAD_PER_ENTRY: u64 = 4096;
@@ -88,7 +89,7 @@ impl Read for Tar<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.decoder.read(buffer)?;
         self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
-            io::Error::other(format!("it decompresses to more than the {} bytes that are allowed", self.limit))
+            io::Error::other(format!("it decompresses to more than {}, which is the limit", bytes(self.limit)))
         })?;
         Ok(length)
     }

@@ -196,3 +196,19 @@ async fn a_digest_file_that_cannot_be_written_is_found_out_before_anything_is_se
     assert!(desk.read("kept/digest").starts_with("sha256:"), "what the link leads to gets it");
     assert!(push("/dev/stderr").stderr.contains("\nsha256:"), "a device is written to, and stays");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_files_are_attached_at_once_as_is_said() {
+    let (registry, desk) = (Embedded::in_memory().await, desk());
+    desk.run(&format!("push tree {}/a:v1", registry.address())).ok();
+    let files = ["one", "two", "three"].map(|name| {
+        desk.write(name, name);
+        name
+    });
+    let proxy = Proxy::start(registry.address().parse().unwrap(), Vec::new()).await;
+    let attach = format!("attach {}/a:v1 {} --artifact-type a/b --concurrency 1", proxy.address, files.join(" "));
+    desk.run(&attach).ok();
+    for together in proxy.round_trips() {
+        assert!(together.iter().filter(|line| line.contains("/blobs/")).count() <= 1, "{together:#?}");
+    }
+}

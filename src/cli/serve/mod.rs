@@ -44,7 +44,7 @@ pub(super) struct Serve {
     #[arg(long, group = "place")]
     memory: bool,
     /// Answer requests for this host, too, while listening on loopback (can be repeated)
-    #[arg(long = "host", value_name = "HOST[:PORT]")]
+    #[arg(long = "host", value_name = "HOST[:PORT]", value_parser = host)]
     hosts: Vec<String>,
     #[command(flatten)]
     access: AccessArgs,
@@ -54,6 +54,12 @@ pub(super) struct Serve {
     garbage: Garbage,
     #[command(flatten)]
     operations: Operations,
+}
+
+/// What a `Host` header can have in it.
+fn host(text: &str) -> Result<String, String> {
+    let is_host = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "/@?#".contains(c));
+    if is_host { Ok(text.to_owned()) } else { Err("expected HOST[:PORT], such as registry.example".to_owned()) }
 }
 
 impl Serve {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{ValueEnum, value_parser};
 
 use crate::server::{Limits, Server};
 
@@ -14,13 +14,13 @@ pub(super) struct Operations {
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub(super) access_log: AccessLog,
     /// How many connections are served at once
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = at_least_one)]
     max_connections: usize,
     /// How many requests may send blobs at once; others wait a while, and are then told to come back
-    #[arg(long, value_name = "N", default_value_t = Limits::default().uploads)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().uploads, value_parser = at_least_one)]
     max_uploads: usize,
     /// How long a client may be waited for that sends or takes less than 1 KiB a second
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs(), value_parser = value_parser!(u64).range(1..))]
     idle_timeout: u64,
     /// How long running requests may take to end after SIGTERM or SIGINT
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
@@ -37,6 +37,14 @@ pub(in crate::cli) enum AccessLog {
     Text,
     /// As a JSON document on each line
     Json,
+}
+
+/// With none, nobody is ever served.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("expected a number from 1 on".to_owned()),
+    }
 }
 
 impl Operations {

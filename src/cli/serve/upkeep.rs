@@ -11,7 +11,7 @@ use crate::server::{Server, Upkeep};
 #[command(next_help_heading = "Garbage collection")]
 pub(super) struct Garbage {
     /// Collect garbage when it starts and again so often, as "bndlr gc" does
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "read_only")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::interval, conflicts_with = "read_only")]
     gc_interval: Option<Duration>,
     /// Keep what was pushed, mounted or asked for less than this ago; it has to be longer than a push takes
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse, requires = "gc_interval")]

@@ -6,12 +6,13 @@
 
 mod file;
 
+use std::any::TypeId;
 use std::env;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{LazyLock, OnceLock};
 
-use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser};
 
@@ -44,6 +45,8 @@ struct Added {
     flag: String,
     /// Where it was said.
     origin: String,
+    /// Where it is among the arguments.
+    at: Range<usize>,
 }
 
 /// What a variable or a key says, and where that is.
@@ -76,9 +79,10 @@ impl Arguments {
             return Ok(self);
         }
         let of_environment = |arg: &Arg| {
-            let variable = variable(&path, arg)?;
-            let value = env::var_os(&variable).filter(|value| !value.is_empty())?;
-            Some(Said { setting: Setting::Text(value), origin: variable })
+            variables(&path, arg).find_map(|variable| {
+                let value = env::var_os(&variable).filter(|value| !value.is_empty())?;
+                Some(Said { setting: Setting::Text(value), origin: variable })
+            })
         };
         let file = match config_file(command, &matches, &of_environment) {
             Some(place) => File::read(&place)?,
@@ -86,19 +90,20 @@ impl Arguments {
         };
         let of_file = |arg: &Arg| file.setting(&path, arg.get_long()?, is_shared(arg));
         let (mut said, mut all, mut added) = (typed, self.all, Vec::new());
+        // What comes after two dashes is no flag.
+        let end = all.iter().position(|argument| argument == "--").unwrap_or(all.len());
         let mut new = Vec::new();
         for layer in [&of_environment as &dyn Fn(&Arg) -> Option<Said>, &of_file] {
             let here: Vec<_> = candidates(command, &said).filter_map(|arg| Some((arg, layer(arg)?))).collect();
             for (arg, Said { setting, origin }) in here {
                 let flag = format!("--{}", arg.get_long().unwrap_or_default());
+                let begin = end + new.len();
                 new.extend(tokens(arg, &flag, setting, &origin)?);
-                added.push(Added { flag, origin });
+                added.push(Added { flag, origin, at: begin..end + new.len() });
                 said.push(arg.get_id().to_string());
             }
         }
         let matches = Some(matches).filter(|_| is_strict && new.is_empty());
-        // What comes after two dashes is no flag.
-        let end = all.iter().position(|argument| argument == "--").unwrap_or(all.len());
         all.splice(end..end, new);
         // It is set here alone.
         let _ = CURRENT.set(file);
@@ -113,16 +118,18 @@ impl Arguments {
         }
     }
 
-    /// The same error, which says where the flag that it is about comes from if nobody typed it.
+    /// The same error, which says where the flag that it is due to comes from if nobody typed it: without that, the error
+    /// would be another one, or none.
     pub(super) fn explain(&self, found: clap::Error) -> Error {
-        let shown = match found.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(shown)) => shown.clone(),
-            _ => return found.into(),
-        };
         let error = Error::from(found);
-        let flag = shown.split([' ', '=', '[']).next().unwrap_or_default();
-        match self.added.iter().find(|added| added.flag == flag) {
-            Some(added) => error.hint(format!("{flag} is set by {}", added.origin)),
+        let is_due_to = |added: &&Added| {
+            let mut without = self.all.clone();
+            without.drain(added.at.clone());
+            let other = Cli::try_parse_from(without).err().map(Error::from);
+            other.is_none_or(|other| other.message != error.message)
+        };
+        match self.added.iter().find(is_due_to) {
+            Some(Added { flag, origin, .. }) => error.hint(format!("{flag} is set by {origin}")),
             None => error,
         }
     }
@@ -179,11 +186,15 @@ fn is_shared(arg: &Arg) -> bool {
     arg.is_global_set() || OF_REGISTRIES.get_arguments().any(|shared| shared.get_id() == arg.get_id())
 }
 
-/// The variable for a flag of the command that these names lead to: `BNDLR_TIMEOUT`, `BNDLR_PUSH_EXCLUDE`.
-pub(super) fn variable(path: &[String], arg: &Arg) -> Option<String> {
+/// The variables for a flag of the command that these names lead to, one for each of its names: `BNDLR_TIMEOUT`,
+/// `BNDLR_PUSH_EXCLUDE`.
+fn variables(path: &[String], arg: &Arg) -> impl Iterator<Item = String> {
     let command: &[String] = if is_shared(arg) { &[] } else { path };
-    let names = ["bndlr"].into_iter().chain(command.iter().map(String::as_str)).chain([arg.get_long()?]);
-    Some(names.collect::<Vec<_>>().join("_").replace('-', "_").to_uppercase())
+    let flags = arg.get_long().into_iter().chain(arg.get_visible_aliases().unwrap_or_default());
+    flags.map(move |flag| {
+        let names = ["bndlr"].into_iter().chain(command.iter().map(String::as_str)).chain([flag]);
+        names.collect::<Vec<_>>().join("_").replace('-', "_").to_uppercase()
+    })
 }
 
 /// Where the file is: where it is said to be, or where there is one.
@@ -219,7 +230,9 @@ fn tokens(arg: &Arg, flag: &str, setting: Setting, origin: &str) -> Result<Vec<O
         token.push(value);
         token
     };
-    let is_optional = arg.get_num_args().is_some_and(|range| range.min_values() == 0);
+    // One that may have a value and need not can be switched on and off, too.
+    let is_optional = arg.get_num_args().is_some_and(|range| range.min_values() == 0)
+        && arg.get_value_parser().type_id() != TypeId::of::<bool>();
     Ok(match (arg.get_action(), setting) {
         (ArgAction::SetTrue, setting) => {
             if is_true(&setting, origin)? {
@@ -234,10 +247,19 @@ fn tokens(arg: &Arg, flag: &str, setting: Setting, origin: &str) -> Result<Vec<O
         },
         (_, Setting::List(values)) => values.into_iter().map(|value| with(value.into())).collect(),
         (_, Setting::Switch(true)) if is_optional => vec![flag.into()],
+        (_, Setting::Switch(false)) if is_optional => Vec::new(),
         (_, Setting::Switch(value)) => vec![with(value.to_string().into())],
-        (_, Setting::Text(value)) if is_optional && value == "true" => vec![flag.into()],
+        // Here, a number is a value.
+        (_, Setting::Text(value)) if is_optional && value.to_str().is_some_and(is_word) => {
+            if is_true(&Setting::Text(value), origin)? { vec![flag.into()] } else { Vec::new() }
+        }
         (_, Setting::Text(value)) => vec![with(value)],
     })
+}
+
+/// Whether a text says yes or no in letters.
+fn is_word(text: &str) -> bool {
+    ["true", "yes", "on", "false", "no", "off"].contains(&&*text.to_ascii_lowercase())
 }
 
 fn is_true(setting: &Setting, origin: &str) -> Result<bool, Error> {
@@ -290,19 +312,25 @@ mod tests {
         command.build();
         let mut variables: BTreeMap<String, String> = BTreeMap::new();
         each(&command, &[], &mut |path, arg| {
-            let variable = variable(path, arg).unwrap();
-            let is_free = !["BNDLR_CACHE_DIR", "BNDLR_CACHE_SIZE"].contains(&&*variable);
-            assert!(
-                is_free && variable.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'),
-                "{variable}"
-            );
-            let what = if is_shared(arg) { arg.get_help().unwrap().to_string() } else { path.join(" ") };
-            let other = variables.insert(variable.clone(), what.clone());
-            assert!(other.is_none_or(|other| other == what), "{variable} is for two flags");
+            for variable in super::variables(path, arg) {
+                let is_free = !["BNDLR_CACHE_DIR", "BNDLR_CACHE_SIZE"].contains(&&*variable);
+                assert!(
+                    is_free && variable.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'),
+                    "{variable}"
+                );
+                let what = if is_shared(arg) { arg.get_help().unwrap().to_string() } else { path.join(" ") };
+                let other = variables.insert(variable.clone(), what.clone());
+                assert!(other.is_none_or(|other| other == what), "{variable} is for two flags");
+            }
         });
-        for variable in
-            ["BNDLR_FORMAT", "BNDLR_TIMEOUT", "BNDLR_PASSWORD", "BNDLR_PUSH_EXCLUDE", "BNDLR_MANIFEST_PUT_CONTENT_TYPE"]
-        {
+        for variable in [
+            "BNDLR_PUSH_DRY_RUN",
+            "BNDLR_FORMAT",
+            "BNDLR_TIMEOUT",
+            "BNDLR_PASSWORD",
+            "BNDLR_PUSH_EXCLUDE",
+            "BNDLR_MANIFEST_PUT_CONTENT_TYPE",
+        ] {
             assert!(variables.contains_key(variable), "{variable}: {variables:?}");
         }
     }
@@ -329,6 +357,11 @@ mod tests {
         assert_eq!(typed("insecure", text("maybe")).unwrap_err(), "X is \"maybe\": expected true or false");
         assert_eq!(typed("plain-http", text("false")).unwrap(), ["--plain-http=false"]);
         assert_eq!(typed("split", Setting::Switch(true)).unwrap(), ["--split"]);
+        assert_eq!(typed("split", text("Yes")).unwrap(), ["--split"]);
         assert_eq!(typed("split", text("4MiB")).unwrap(), ["--split=4MiB"]);
+        assert_eq!(typed("split", text("1")).unwrap(), ["--split=1"]);
+        for off in [Setting::Switch(false), text("false"), text("OFF")] {
+            assert_eq!(typed("split", off).unwrap(), none);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::{BoxError, SessionId};
 use crate::digest::Mismatch;
+use crate::text::bytes;
 
 /// Why a storage failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +19,7 @@ pub enum Error {
     #[error("upload session {0} is being written to by another request")]
     UploadBusy(SessionId),
     /// A chunk does not begin where the upload session ends.
-    #[error("the chunk begins at byte {found}, but the upload session has {expected} bytes")]
+    #[error("the chunk begins at byte {found}, but the upload session has {}", bytes(*expected))]
     Offset {
         /// How many bytes the session has.
         expected: u64,
