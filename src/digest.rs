@@ -402,6 +402,8 @@ mod tests {
         verifier.update(b"abc").unwrap();
         verifier.finish().unwrap();
         assert!(matches!(verifier.update(b"d"), Err(Mismatch::TooLong { .. })));
+        let one = Mismatch::TooLong { digest: Digest::sha256(b""), expected: 1 };
+        assert!(one.to_string().ends_with(" is longer than it should be, which is 1 byte"), "{one}");
 
         let mut empty = Verifier::new(digest, 0);
         assert!(matches!(empty.finish(), Err(Mismatch::Digest { .. })));

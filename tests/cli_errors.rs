@@ -500,3 +500,30 @@ fn a_second_interruption_ends_the_program_whatever_is_under_way() {
     drop(lock);
     assert_eq!(desk.run("resolve oci:layout:v2").code, Some(3));
 }
+
+/// What cannot be written may be the error, too: then it is said where it can be.
+#[test]
+fn results_that_cannot_be_written_are_an_error_that_is_seen() {
+    let desk = Desk::with_tree();
+    desk.run("build tree -o oci:layout:v1").ok();
+    desk.write("tree/a.txt", "other");
+    for command in [
+        "ls oci:layout:v1",
+        "ls oci:layout:v1 --format json",
+        "cat oci:layout:v1 a.txt",
+        "inspect oci:layout:v1 --format json",
+        "diff oci:layout:v1 ./tree",
+        "diff oci:layout:v1 ./tree --format json",
+        "build tree -o oci:layout:v2 --format json",
+        "pull oci:none -o x --format json",
+        "psh --format json",
+        "push --help",
+        "--version",
+    ] {
+        let mut shell = desk.process("sh");
+        shell.args(["-c", &format!("bndlr {command} >/dev/full")]);
+        let ran = finish(shell);
+        assert_eq!(ran.code, Some(if command.starts_with("psh") { 2 } else { 8 }), "{command}: {ran:?}");
+        assert_eq!(ran.stderr.matches("error: ").count(), 1, "{command}: {ran:?}");
+    }
+}

@@ -27,7 +27,7 @@ pub(super) struct Catalog {
 
 impl Catalog {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
-        let mut credentials = self.registry.credentials();
+        let mut credentials = self.registry.credentials()?;
         if let Some(login) = self.registry.login()? {
             credentials = credentials.with_login(self.host.clone(), login);
         }

@@ -70,7 +70,8 @@ pub(super) struct RegistryArgs {
 impl RegistryArgs {
     /// A connection to the registries of these locations, if any is in one.
     pub(super) fn connect(&self, locations: &[Location]) -> Result<Connection, Error> {
-        let mut credentials = self.credentials();
+        let is_needed = locations.iter().any(|location| matches!(location, Location::Registry(_)));
+        let mut credentials = if is_needed { self.credentials()? } else { Credentials::none() };
         if let Some(login) = self.login()? {
             credentials = credentials.with_login(the_only_registry("--username", locations)?, login);
         }
@@ -79,12 +80,10 @@ impl RegistryArgs {
         }
         let connection =
             Connection(Some(Arc::new(Clients { options: self.options(credentials), made: Mutex::default() })));
-        let mut is_needed = false;
         for location in locations {
             if let Location::Registry(reference) = location {
                 // What is wrong with the options is said before anything is done.
                 connection.client(&reference.repository)?;
-                is_needed = true;
             }
         }
         Ok(if is_needed { connection } else { Connection::none() })
@@ -110,8 +109,19 @@ impl RegistryArgs {
         }
     }
 
-    /// The credentials that are stored.
-    pub(super) fn credentials(&self) -> Credentials {
+    /// The credentials that are stored. A file that is named has to be there.
+    pub(super) fn credentials(&self) -> Result<Credentials, Error> {
+        if let Some(path) = &self.registry_config {
+            path.metadata().map_err(|error| {
+                let message = format!("cannot use the credentials in {}: {error}", path.display());
+                Error::new(Exit::Local, message).hint("bndlr login makes such a file")
+            })?;
+        }
+        Ok(self.keeper())
+    }
+
+    /// Where credentials are stored, or will be.
+    pub(super) fn keeper(&self) -> Credentials {
         self.registry_config.as_ref().map_or_else(Credentials::from_environment, Credentials::from_file)
     }
 

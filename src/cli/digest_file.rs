@@ -24,8 +24,13 @@ impl DigestFile {
     }
 
     pub(super) fn write(&self, digest: Digest) -> Result<(), Error> {
-        let write = |path: &PathBuf| fs::write(path, format!("{digest}\n")).map_err(|error| cannot_write(path, &error));
-        self.digest_file.iter().try_for_each(write)
+        self.digest_file.iter().try_for_each(|path| {
+            fs::write(path, format!("{digest}\n")).map_err(|error| {
+                // A part of a digest is none. What is wrong has been found out.
+                let _ = clear(path);
+                cannot_write(path, &error)
+            })
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl Login {
         let username = login.username.clone();
         let client = registry.client(&account.registry, Credentials::none())?;
         let taken = client.log_in(&account.registry, login).await.map_err(content::Error::from)?;
-        let place = registry.credentials().store(&account, &taken.keep).await.map_err(content::Error::from)?;
+        let place = registry.keeper().store(&account, &taken.keep).await.map_err(content::Error::from)?;
         if !taken.checked {
             output.warn(format!("{} asks nobody who they are, so nothing was checked", account.registry));
         }

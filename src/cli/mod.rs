@@ -311,10 +311,8 @@ fn report(format: Format, error: &Error) -> ExitCode {
     }
     let error = &error.without_passwords();
     github::annotate(error);
-    if format == Format::Json {
-        // The exit code says it, too.
-        let _ = output::write_stdout(&error.to_json().to_string());
-    } else {
+    // Where the document cannot be written, that may be what is wrong.
+    if format == Format::Text || output::write_stdout(&error.to_json().to_string()).is_err() {
         output::show_error(error);
     }
     ExitCode::from(error.exit as u8)
@@ -325,8 +323,9 @@ fn report_usage(error: clap::Error, arguments: &Arguments) -> ExitCode {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     match error.kind() {
         DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => {
-            // Nobody may read it, as of `| head`.
-            let _ = error.print();
+            if let Err(error) = output::unless_unread(error.print()) {
+                return report(Format::Text, &error);
+            }
             if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
         }
         _ => {

@@ -108,7 +108,12 @@ pub(super) fn write_stdout(text: &str) -> Result<(), Error> {
 /// Writes bytes to stdout as they are.
 pub(super) fn write_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    unless_unread(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+}
+
+/// What came of writing to stdout, unless nobody reads it any more.
+pub(super) fn unless_unread(written: io::Result<()>) -> Result<(), Error> {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&error)),
         _ => Ok(()),
     }

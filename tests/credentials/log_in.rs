@@ -121,6 +121,8 @@ fn files_are_looked_into_in_order_and_the_first_is_written() {
     // A file that is named is the only one.
     desk.write("empty.json", "");
     assert_eq!(run(&desk, &format!("resolve {app} --registry-config empty.json")).code, Some(4));
+    let missing = run(&desk, &format!("resolve {app} --registry-config none.json"));
+    assert!(missing.code == Some(8) && missing.stderr.contains("cannot use the credentials in none.json: No such"));
 
     let out = run(&desk, &format!("logout {host}"));
     assert!(out.stderr.contains("warning: there are still credentials for") && out.stderr.contains("auth.json"));
