@@ -194,11 +194,7 @@ fn tell(index: &Index, theirs: &[u8], builder: IndexBuilder) -> Result<(), Fault
     })?;
     agree(&their_members, &our_members, |member| {
         let (from, size, tar_size) = (shown(member.first_path.as_bytes()), member.size, member.tar_size);
-        format!(
-            "a member from \"{from}\" of {}, {tar_size} in the tar, with digest {}",
-            bytes(size.into()),
-            member.digest
-        )
+        format!("a member from \"{from}\" of {}, {tar_size} in the tar, with digest {}", bytes(size), member.digest)
     })
 }
 
