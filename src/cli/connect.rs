@@ -259,6 +259,8 @@ pub(super) async fn subject(location: Option<&Location>, connection: &Connection
 
 /// Opens a location for reading.
 pub(super) async fn open(location: &Location, connection: &Connection) -> Result<Opened, Error> {
+    // Who has to be asked for a password has been. From here on an interruption is heard, also if every answer comes at once.
+    tokio::task::yield_now().await;
     let identifier = location.identifier();
     let (images, identifier): (Box<dyn Images>, _) = match location {
         Location::Registry(reference) => {
