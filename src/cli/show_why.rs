@@ -205,10 +205,10 @@ fn of_document(group: &Group, reason: &Reason, scene: &Scene) -> String {
         What::Division => "the same files, divided into layers otherwise".to_owned(),
         What::LayerType => format!("layer {name} of type {both}"),
         What::ManifestField | What::ConfigField => format!("{document} field {name} {quoted}"),
-        What::History if reason.a == reason.b => "the steps of the history differ".to_owned(),
+        What::History if !name.is_empty() => format!("history: {name} {quoted}"),
         What::History => format!("steps of the history: {both}"),
         What::WhiteSpace => format!("other white space in the JSON of the {document}"),
-        What::KeyOrder => format!("keys in another order, or letters escaped otherwise, in the JSON of the {document}"),
+        What::KeyOrder => format!("keys in another order, or values written otherwise, in the JSON of the {document}"),
         What::Bytes => format!("{document} {both}"),
         _ => both,
     }
@@ -284,9 +284,14 @@ fn contents(reason: &Reason, scene: &Scene) -> String {
         let line = first.line.map_or_else(String::new, |line| format!(" (line {line})"));
         return format!("contents differ from byte {}{line} on: {name}", first.offset);
     }
-    let shown =
-        |side: &Option<String>| side.as_ref().and_then(|bytes| bytes.parse().ok()).map(size).unwrap_or_default();
-    let [there, here] = scene.turn([&reason.a, &reason.b]).map(shown);
+    let sizes = scene.turn([&reason.a, &reason.b]).map(|side| side.as_ref().and_then(|bytes| bytes.parse().ok()));
+    let [there, here] = sizes.map(|bytes| bytes.map(size).unwrap_or_default());
+    if let [Some(there), Some(here)] = sizes
+        && there != here
+        && size(there) == size(here)
+    {
+        return format!("contents differ, {there} bytes there, {here} here: {name}");
+    }
     format!("contents differ, {there} there, {here} here: {name}")
 }
 

@@ -3,7 +3,7 @@
 use bndlr::manifest::{Descriptor, media_type};
 use serde_json::{Value, json};
 
-use crate::picture::{Case, Picture, blob, reasons, root, run_all};
+use crate::picture::{Case, Picture, between, blob, compact, reasons, root, run_all};
 use crate::program::Desk;
 
 fn manifest(key: &str, value: Value) -> Picture {
@@ -42,6 +42,12 @@ fn a_difference_between_manifests_is_named() {
         ("an artifact type", Picture::base(), manifest("artifactType", "text/plain".into()), "manifest artifact-type"),
         ("a subject", Picture::base(), about('1'), "manifest subject"),
         ("another subject", about('2'), about('1'), "manifest subject"),
+        (
+            "what is said of the same subject",
+            about('1'),
+            about('1').with(|picture| picture.manifest["subject"]["size"] = 3.into()),
+            "manifest manifest-field subject.size",
+        ),
         ("an unknown field", Picture::base(), manifest("x", json!([1])), "manifest manifest-field x"),
         (
             "a config of another type",
@@ -85,7 +91,28 @@ fn a_difference_between_configs_is_named() {
         ),
         ("a label more", Picture::base(), config("config", json!({"Labels": {"k": "b"}})), "config label k"),
         ("what is run", Picture::base(), config("config", json!({"Cmd": ["x"]})), "config config-field config.Cmd"),
+        (
+            "a variant and a version of the same name",
+            config("variant", "v3".into()),
+            config("os.version", "v3".into()),
+            "config config-field os.version, config config-field variant",
+        ),
+        ("a processor without a name", config("variant", "".into()), Picture::base(), "config config-field variant"),
         ("history", Picture::base(), config("history", json!([{"created_by": "x"}])), "config history"),
+        ("history of nothing", Picture::base(), config("history", json!([])), "config history"),
+        (
+            "a step of the history",
+            config("history", json!([{"created_by": "x"}, {"created_by": "y", "created": "2024-01-01T00:00:00Z"}])),
+            config("history", json!([{"created_by": "x"}, {"created_by": "y", "created": "2024-01-02T00:00:00Z"}])),
+            "config history created of step 1",
+        ),
+        (
+            "how a number is written",
+            config("x", json!(100.0)),
+            config("x", json!(100.0))
+                .with(|picture| picture.write_config = |value| compact(value).replace("100.0", "1e2")),
+            "config key-order",
+        ),
         (
             "white space",
             Picture::base(),
@@ -99,7 +126,9 @@ fn a_difference_between_configs_is_named() {
             "config key-order",
         ),
     ];
-    run_all(cases);
+    for (name, a, b, expected) in cases {
+        assert_eq!(between(name, &a, &b).join(", "), expected, "{name}");
+    }
 }
 
 /// Writes an image index of these into the layout `name`.
@@ -130,5 +159,12 @@ fn of_an_image_index_the_image_for_the_platform_is_compared() {
     );
     assert_eq!(why("oci:both:v1 oci:dated:v1 --platform linux/amd64"), ["manifest image-index manifests.linux/arm64"]);
     assert_eq!(why("oci:both:v1 oci:both:v1"), [""; 0]);
+    index(&desk, "turned", &[("arm64", &base), ("amd64", &base)]);
+    assert_eq!(why("oci:both:v1 oci:turned:v1 --platform linux/amd64"), ["manifest image-index manifests"]);
+    index(&desk, "one-of-both", &[("amd64", &base)]);
+    assert_eq!(
+        why("oci:both:v1 oci:one-of-both:v1 --platform linux/amd64"),
+        ["manifest image-index manifests.linux/arm64"]
+    );
     assert_eq!(desk.run("why oci:one:v1 oci:both:v1 --platform linux/s390x").code, Some(3));
 }

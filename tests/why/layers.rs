@@ -33,6 +33,14 @@ fn plain_gzip() -> GzBuilder {
     GzBuilder::new().operating_system(255)
 }
 
+/// Writes the checksum of the last header in another way: its block stands before one block of contents.
+fn checksum_otherwise(mut tar: Tar) -> Tar {
+    let at = tar.0.len() - 1024 + 148;
+    let sum = [b"0", &tar.0[at..at + 6], b"\0"].concat();
+    tar.0[at..at + 8].copy_from_slice(&sum);
+    tar
+}
+
 /// The last of the base is a file with a name that a header has no room for.
 fn long(tar: impl FnOnce(Tar, &str) -> Tar) -> Picture {
     Picture::gzip(tar(base(), &format!("{}/{}", "d".repeat(90), "f".repeat(90))))
@@ -59,6 +67,12 @@ fn a_difference_between_files_is_named() {
             Picture::base(),
             with_last(|tar| tar.entry("etc/b", b'0', 0o4644, "", b"beta\n")),
             "entry mode etc/b",
+        ),
+        (
+            "a file and a directory",
+            Picture::gzip(base().file("x", "")),
+            Picture::gzip(base().entry("x/", b'5', 0o644, "", b"")),
+            "entry type x",
         ),
         (
             "where a link points",
@@ -89,6 +103,17 @@ fn a_difference_between_files_is_named() {
 }
 
 #[test]
+fn files_of_an_artifact_are_told_by_their_names() {
+    let a = Picture::files(&[("a", "1"), ("b", "2")]);
+    let found = between("another name", &a, &Picture::files(&[("a", "1"), ("c", "2")]));
+    assert_eq!(found, ["entry removed b", "entry added c"]);
+    let found = between("names the other way round", &a, &Picture::files(&[("b", "1"), ("a", "2")]));
+    assert_eq!(found, ["entry contents a", "entry contents b"]);
+    let found = between("another order", &a, &Picture::files(&[("b", "2"), ("a", "1")]));
+    assert_eq!(found, ["manifest layer-order"]);
+}
+
+#[test]
 fn a_difference_between_tar_headers_is_named() {
     let hard = |tar: Tar| tar.hard_link("etc/b", "etc/a");
     let cases: Vec<Case> = vec![
@@ -100,6 +125,13 @@ fn a_difference_between_tar_headers_is_named() {
         ("GNU's header", Picture::base(), tweaked(put(257, b"ustar  \0")), "entry header-format etc/b"),
         ("a header of old", Picture::base(), tweaked(put(257, &[0; 8])), "entry header-format etc/b"),
         ("a file as of old", Picture::base(), tweaked(put(156, &[0])), "entry entry-type etc/b"),
+        ("a user that is no text", tweaked(put(265, b"\xe8")), tweaked(put(265, b"\xe9")), "entry owner-name etc/b"),
+        (
+            "a checksum",
+            Picture::base(),
+            with_last(|tar| checksum_otherwise(tar.file("etc/b", "beta\n"))),
+            "entry header-field etc/b",
+        ),
         ("a device number", Picture::base(), tweaked(put(329, b"0000001")), "entry header-field etc/b"),
         ("how a number is written", Picture::base(), tweaked(put(100, b"   644 \0")), "entry header-field etc/b"),
         ("what fills up the block", Picture::base(), tweaked(put(505, b"x")), "entry header-field etc/b"),
@@ -110,6 +142,24 @@ fn a_difference_between_tar_headers_is_named() {
             Picture::base(),
             with_last(|tar| tar.pax(&[("atime", "1700000000.5")]).file("etc/b", "beta\n")),
             "entry record etc/b",
+        ),
+        (
+            "a PAX record that is no text",
+            with_last(|tar| tar.entry("x", b'x', 0o644, "", b"11 xattr=\xe8\n").file("etc/b", "beta\n")),
+            with_last(|tar| tar.entry("x", b'x', 0o644, "", b"11 xattr=\xe9\n").file("etc/b", "beta\n")),
+            "entry record etc/b",
+        ),
+        (
+            "the end of a long PAX record",
+            with_last(|tar| tar.pax(&[("comment", &("x".repeat(5000) + "y"))]).file("etc/b", "beta\n")),
+            with_last(|tar| tar.pax(&[("comment", &("x".repeat(5000) + "z"))]).file("etc/b", "beta\n")),
+            "entry record etc/b",
+        ),
+        (
+            "what PAX records are in",
+            with_last(|tar| tar.entry("PaxHeaders.1/b", b'x', 0o644, "", b"11 atime=1\n").file("etc/b", "beta\n")),
+            with_last(|tar| tar.entry("PaxHeaders.2/b", b'x', 0o644, "", b"11 atime=1\n").file("etc/b", "beta\n")),
+            "entry header-field etc/b",
         ),
         (
             "a part of a second",
@@ -231,4 +281,17 @@ fn two_things_are_both_named() {
     assert_eq!(between("two", &a, &b), ["config created", "entry time etc/b"]);
     let b = with_last(|tar| tar.tweaked(b"etc/b", b'0', 0o644, b"", 5, put(136, b"14524770400")).blocks(b"bets\n"));
     assert_eq!(between("two of an entry", &a, &b), ["entry contents etc/b", "entry time etc/b"]);
+    let b = with_last(|tar| tar.entry("etc/b", b'0', 0o4644, "", b"bets\n"));
+    assert_eq!(between("what is not unpacked", &a, &b), ["entry contents etc/b", "entry mode etc/b"]);
+    let of_time_and = |at: usize, text: &'static [u8]| {
+        tweaked(move |block| {
+            put(136, b"14524770400")(block);
+            put(at, text)(block);
+        })
+    };
+    let found = between("two of a header", &a, &of_time_and(329, b"0000001"));
+    assert_eq!(found, ["entry time etc/b", "entry header-field etc/b"]);
+    let a = tweaked(put(265, b"\xe8"));
+    let found = between("one of them no text", &a, &of_time_and(265, b"\xe9"));
+    assert_eq!(found, ["entry time etc/b", "entry owner-name etc/b"]);
 }

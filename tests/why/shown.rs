@@ -89,6 +89,19 @@ fn fields_of_one_header_that_differ_are_named_together() {
     assert_eq!(said(&devices(b"0000001"), &devices(b"0000002")), expected);
 }
 
+#[test]
+fn large_files_of_nearly_one_size_are_told_by_their_bytes() {
+    let large = |bytes: usize| Picture::gzip(Tar::new().file("large", &"x".repeat(bytes)));
+    let expected = "contents differ, 5000001 bytes there, 5000002 here: large\n";
+    assert!(said(&large(5_000_001), &large(5_000_002)).starts_with(expected));
+}
+
+#[test]
+fn a_step_of_the_history_is_said_with_what_differs_in_it() {
+    let step = |by: &str| Picture::base().with(|picture| picture.config["history"] = json!([{"created_by": by}]));
+    assert_eq!(said(&step("x"), &step("y")), "history: created_by of step 0 is \"x\" there, \"y\" here\n");
+}
+
 /// A layout, and a directory with some changes; the digests that are shown.
 fn scene() -> (Desk, [String; 2]) {
     let desk = Desk::with_tree();

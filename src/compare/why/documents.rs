@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::reason::{Level, Reason, Reasons, What};
-use crate::manifest::to_canonical_json;
+use crate::manifest::{RawManifest, to_canonical_json};
 use crate::text::excerpt;
 
 /// Shows `visit` the path of each value that differs, and what each side has there.
@@ -41,6 +41,32 @@ pub(super) fn leaves<'v>(
             }
         }
         _ => visit(path, a, b),
+    }
+}
+
+/// A manifest as JSON, which it is: it has been read before.
+pub(super) fn value(manifest: &RawManifest) -> Value {
+    serde_json::from_slice(manifest.bytes()).unwrap_or_default()
+}
+
+/// Names each value of two manifests that differs, whatever else it may follow from: for when nothing has been named.
+pub(super) fn fields(a: &RawManifest, b: &RawManifest, reasons: &mut Reasons) {
+    let [a, b] = [a, b].map(|manifest| numbered(value(manifest)));
+    leaves(&mut Vec::new(), Some(&a), Some(&b), &mut |path, a, b| {
+        let reason = Reason { name: Some(path.join(".")), a: a.map(shown), b: b.map(shown), first: None };
+        reasons.add(Level::Manifest, What::ManifestField, reason);
+    });
+}
+
+/// The same with an object for each list, whose keys are numbers.
+fn numbered(value: Value) -> Value {
+    match value {
+        Value::Array(values) => {
+            let number = |(number, value): (usize, Value)| (number.to_string(), numbered(value));
+            Value::Object(values.into_iter().enumerate().map(number).collect())
+        }
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, numbered(value))).collect(),
+        other => other,
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::documents::{leaves, shown, spelling};
+use super::documents::{leaves, shown, spelling, value};
 use super::reason::{Level, Reason, Reasons, What};
 use crate::bundle::annotation::{self, ENTRIES, FORMAT, MEMBERS, ORAS_DIGEST, ORAS_UNPACK, TITLE};
 use crate::compare::Error;
@@ -15,6 +15,8 @@ use crate::unpack::{self, has_archive};
 
 /// What a bundle says of its layers so that others can read it: whoever makes no bundle does not say it.
 const OURS: [&str; 6] = [FORMAT, ENTRIES, MEMBERS, TITLE, ORAS_UNPACK, ORAS_DIGEST];
+/// What a configuration says of the platform.
+const PLATFORM: [&str; 4] = ["os", "architecture", "variant", "os.version"];
 /// What follows from the bytes of a layer.
 const OF_BYTES: [&str; 3] = [ENTRIES, MEMBERS, ORAS_DIGEST];
 
@@ -81,19 +83,23 @@ pub(super) struct Known<'a> {
     pub(super) as_many: bool,
     /// They have the same layers in the same order.
     pub(super) same_layers: bool,
+    /// The same files are in them, too: what a file is called that is a layer, only the manifest says.
+    pub(super) same_files: bool,
 }
 
 impl<'a> Known<'a> {
     pub(super) fn of(a: &'a Image<'a>, b: &'a Image<'a>) -> Self {
         let (left, right) = (&a.manifest.layers, &b.manifest.layers);
         let as_many = left.len() == right.len();
+        let same_layers = as_many && left.iter().zip(right).all(|(a, b)| a.digest == b.digest);
         Self {
             a,
             b,
             formats: a.is_docker() != b.is_docker(),
             makers: a.is_bundle != b.is_bundle,
             as_many,
-            same_layers: as_many && left.iter().zip(right).all(|(a, b)| a.digest == b.digest),
+            same_layers,
+            same_files: same_layers && left.iter().zip(right).all(|(a, b)| file_name(a) == file_name(b)),
         }
     }
 
@@ -210,53 +216,69 @@ impl<'a> Known<'a> {
             let reason = Reason::of(a.digest.to_string(), b.digest.to_string());
             return reasons.add(Level::Config, What::Bytes, reason);
         };
-        self.platforms(reasons);
+        let has_other_platform = self.platforms(reasons);
+        self.history(a.get("history"), b.get("history"), reasons);
         let mut visit = |path: &[&str], a: Option<&Value>, b: Option<&Value>| {
             let (what, name) = match path {
                 ["created"] => (What::Created, None),
                 ["config", "Labels", key] => (What::Label, Some((*key).to_owned())),
-                ["history"] => (What::History, None),
                 _ => (What::ConfigField, Some(path.join("."))),
-            };
-            let shown = |value: &Value| match value {
-                Value::Array(steps) if what == What::History => steps.len().to_string(),
-                value => shown(value),
             };
             reasons.add(Level::Config, what, Reason { name, a: a.map(shown), b: b.map(shown), first: None });
         };
-        let histories = histories(a) == histories(b);
-        let configured = |config| self.configured(config, histories);
+        let configured = |config| self.configured(config, has_other_platform);
         leaves(&mut Vec::new(), Some(&configured(a)), Some(&configured(b)), &mut visit);
         spelling(Level::Config, (bytes_a, a), (bytes_b, b), reasons);
     }
 
-    fn platforms(&self, reasons: &mut Reasons) {
+    /// Names the platform, and says whether it is another.
+    fn platforms(&self, reasons: &mut Reasons) -> bool {
         let [a, b] = [self.a, self.b].map(|image| {
             let (_, config) = image.config.as_ref()?;
-            let words = ["os", "architecture", "variant", "os.version"].map(|key| config.get(key)?.as_str());
+            let words = PLATFORM.map(|key| config.get(key)?.as_str());
             // Crane and Flux write the keys without a value.
             let words: Vec<&str> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
             (!words.is_empty()).then(|| crate::text::excerpt(&words.join("/")))
         });
-        if a != b {
+        let differs = a != b;
+        if differs {
             reasons.add(Level::Config, What::Platform, Reason { a, b, ..Reason::default() });
+        }
+        differs
+    }
+
+    /// Names how many steps there are, or what differs between them.
+    fn history(&self, a: Option<&Value>, b: Option<&Value>, reasons: &mut Reasons) {
+        let [left, right] = [a, b].map(|steps| steps.and_then(Value::as_array).map_or(&[][..], Vec::as_slice));
+        // A step for each layer follows from how many of those there are.
+        if !self.as_many && once(left) == once(right) {
+            return;
+        }
+        if left.len() != right.len() || a.is_some() != b.is_some() {
+            let [a, b] = [(a, left), (b, right)].map(|(there, steps)| there.map(|_| steps.len().to_string()));
+            return reasons.add(Level::Config, What::History, Reason { a, b, ..Reason::default() });
+        }
+        for (number, (a, b)) in left.iter().zip(right).enumerate() {
+            leaves(&mut Vec::new(), Some(a), Some(b), &mut |path, a, b| {
+                let name = Some(format!("{} of step {number}", path.join(".")));
+                let reason = Reason { name, a: a.map(shown), b: b.map(shown), first: None };
+                reasons.add(Level::Config, What::History, reason);
+            });
         }
     }
 
     /// What a configuration says that follows from nothing else.
-    fn configured(&self, config: &Value, has_same_steps: bool) -> Value {
+    fn configured(&self, config: &Value, has_other_platform: bool) -> Value {
         let mut said = config.clone();
         let Some(fields) = said.as_object_mut() else { return said };
-        for key in ["os", "architecture", "variant", "os.version"] {
-            fields.remove(key);
+        fields.remove("history");
+        if has_other_platform {
+            fields.retain(|key, _| !PLATFORM.contains(&key.as_str()));
         }
         if !self.same_layers
             && let Some(rootfs) = fields.get_mut("rootfs").and_then(Value::as_object_mut)
         {
             rootfs.remove("diff_ids");
-        }
-        if has_same_steps && !self.as_many {
-            fields.remove("history");
         }
         if let Some(Value::Object(config)) = fields.get_mut("config") {
             let is_ours = |key: &str| [FORMAT, ENTRIES, MEMBERS].iter().any(|front| key.starts_with(front));
@@ -271,6 +293,11 @@ impl<'a> Known<'a> {
     }
 }
 
+/// What the file is called that a layer is, if it is no archive.
+fn file_name(layer: &Descriptor) -> Option<&String> {
+    if has_archive(layer) { None } else { layer.annotations.get(TITLE) }
+}
+
 /// Leaves out of an object within `fields` what `follows` says, and the object, if nothing is left of it.
 fn leave_out(fields: &mut Map<String, Value>, key: &str, follows: impl Fn(&str) -> bool) {
     let Some(Value::Object(object)) = fields.get_mut(key) else { return };
@@ -282,8 +309,8 @@ fn leave_out(fields: &mut Map<String, Value>, key: &str, follows: impl Fn(&str) 
 }
 
 /// The steps of a history, each once.
-fn histories(config: &Value) -> Vec<&Value> {
-    let mut steps: Vec<&Value> = config.get("history").and_then(Value::as_array).into_iter().flatten().collect();
+fn once(steps: &[Value]) -> Vec<&Value> {
+    let mut steps: Vec<&Value> = steps.iter().collect();
     steps.dedup();
     steps
 }
@@ -299,51 +326,4 @@ fn strip(descriptor: &mut Map<String, Value>) {
 pub(super) fn uncompressed(media_type: &str) -> &str {
     let suffixes = ["+gzip", ".gzip", "+zstd", ".zstd"];
     suffixes.iter().find_map(|suffix| media_type.strip_suffix(suffix)).unwrap_or(media_type)
-}
-
-/// A manifest as JSON, which it is: it has been read before.
-fn value(manifest: &RawManifest) -> Value {
-    serde_json::from_slice(manifest.bytes()).unwrap_or_default()
-}
-
-/// Names what differs between image indexes, or that one side has none.
-pub(super) fn indexes(a: &RawManifest, b: &RawManifest, reasons: &mut Reasons) {
-    let word = |manifest: &RawManifest| match manifest.manifest() {
-        Manifest::Index(_) => "an image index",
-        Manifest::Image(_) => "one image",
-    };
-    match (a.manifest(), b.manifest()) {
-        (Manifest::Image(_), Manifest::Image(_)) => {}
-        (Manifest::Index(_), Manifest::Index(_)) => {
-            let [left, right] = [a, b].map(value);
-            let mut visit = |path: &[&str], a: Option<&Value>, b: Option<&Value>| {
-                let reason = Reason { name: Some(path.join(".")), a: a.map(shown), b: b.map(shown), first: None };
-                reasons.add(Level::Manifest, What::ImageIndex, reason);
-            };
-            leaves(&mut Vec::new(), Some(&by_platform(&left)), Some(&by_platform(&right)), &mut visit);
-            spelling(Level::Manifest, (a.bytes(), &left), (b.bytes(), &right), reasons);
-        }
-        _ => reasons.add(Level::Manifest, What::ImageIndex, Reason::of(word(a), word(b))),
-    }
-}
-
-/// An image index whose manifests are found by their platforms: the digest of each.
-fn by_platform(index: &Value) -> Value {
-    let mut index = index.clone();
-    let manifests = index.as_object_mut().and_then(|fields| fields.remove("manifests")).unwrap_or_default();
-    let mut found = Map::new();
-    for manifest in manifests.as_array().into_iter().flatten() {
-        let word = |key: &str| manifest["platform"][key].as_str().unwrap_or_default().to_owned();
-        let names = [word("os"), word("architecture"), word("variant")];
-        let name = names.iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>().join("/");
-        let mut unique = if name.is_empty() { "no platform".to_owned() } else { name.clone() };
-        while found.contains_key(&unique) {
-            unique = format!("{name} ({})", found.len());
-        }
-        found.insert(unique, manifest["digest"].clone());
-    }
-    if let Some(fields) = index.as_object_mut() {
-        fields.insert("manifests".to_owned(), Value::Object(found));
-    }
-    index
 }

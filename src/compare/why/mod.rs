@@ -10,6 +10,7 @@ mod documents;
 mod entry;
 mod gzip;
 mod image;
+mod image_index;
 mod kept;
 mod reason;
 mod tape;
@@ -67,16 +68,19 @@ pub async fn explain(a: Subject, b: Subject, options: &WhyOptions) -> Result<Vec
     if a.root.digest() == b.root.digest() {
         return Ok(Vec::new());
     }
-    image::indexes(&a.root, &b.root, &mut reasons);
+    image_index::explain(&a.root, &b.root, &mut reasons);
     if a.manifest.digest() != b.manifest.digest() {
         let sources = [Kept::new(a.source), Kept::new(b.source)];
         let image_a = Image::read(&sources[0], &a.manifest).await?;
         let image_b = Image::read(&sources[1], &b.manifest).await?;
         let known = Known::of(&image_a, &image_b);
         known.explain(&mut reasons);
-        if !known.same_layers {
+        if !known.same_files {
             Layers { known: &known, sources: &sources, options }.explain(&mut reasons).await?;
         }
+    }
+    if reasons.count() == 0 {
+        documents::fields(&a.root, &b.root, &mut reasons);
     }
     if reasons.count() == 0 {
         let [a, b] = [&a.root, &b.root].map(|root| root.digest().to_string());
@@ -96,7 +100,7 @@ impl Layers<'_> {
     async fn explain(&self, reasons: &mut Reasons) -> Result<(), Error> {
         let [a, b] = [&self.known.a, &self.known.b].map(|image| &image.manifest.layers);
         let differing = Arc::new(self.files(reasons).await?);
-        if in_another_order(a, b) {
+        if !self.known.same_layers && in_another_order(a, b) {
             reasons.add(Level::Manifest, What::LayerOrder, Reason::default());
             return Ok(());
         }
