@@ -153,7 +153,8 @@ fn is_alike(old: Option<&Listed>, new: Option<&Listed>) -> bool {
 /// All paths of both sides at which something may differ.
 async fn pairs(old: &Side, new: &Side, depth: Depth) -> Result<Vec<Pair>, content::Error> {
     let (mut in_old, mut in_new) = (Walk::new(old), Walk::new(new));
-    let (mut at, mut pairs) = ((0, 0), Vec::new());
+    // There is seldom need for more, and growing takes the room of three.
+    let (mut at, mut pairs) = ((0, 0), Vec::with_capacity(old.count().max(new.count())));
     loop {
         let left = (at.0 < old.count()).then_some(at.0);
         let right = (at.1 < new.count()).then_some(at.1);

@@ -40,25 +40,24 @@ type Start = u64;
 const NOT_KEPT: Start = Start::MAX;
 
 /// An entry. Its path and then the target, if it is a link, stand where the names of the one before end.
+/// There may be very many, so one has no field that only some need.
 #[derive(Debug)]
 struct Row {
-    mode: u32,
     kind: RowKind,
+    mode: u32,
+    /// How many bytes the contents of a file have, or the target of a link.
+    size: u64,
+    /// Where the contents of a file begin.
+    start: Start,
     /// Where its names end in the file.
     end: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RowKind {
     Directory,
-    File {
-        size: u64,
-        start: Start,
-    },
-    Symlink {
-        /// How many bytes the target has.
-        target: usize,
-    },
+    File,
+    Symlink,
 }
 
 impl Spooled {
@@ -134,10 +133,8 @@ impl Spooled {
 
     /// Where contents begin, and how many bytes they have.
     fn extent(&self, number: usize) -> Option<(u64, u64)> {
-        match self.rows[number + 1].kind {
-            RowKind::File { size, start } => (start != NOT_KEPT).then_some((start, size)),
-            RowKind::Directory | RowKind::Symlink { .. } => None,
-        }
+        let Row { start, size, .. } = self.rows[number + 1];
+        (start != NOT_KEPT).then_some((start, size))
     }
 }
 
@@ -148,13 +145,13 @@ fn not_kept(number: usize) -> content::Error {
 impl Row {
     /// The entry that has these names.
     fn listed(&self, names: &[u8]) -> Listed {
-        let target = if let RowKind::Symlink { target } = self.kind { target } else { 0 };
-        let (path, target) = names.split_at(names.len() - target);
+        let target = if self.kind == RowKind::Symlink { self.size } else { 0 };
+        let (path, target) = names.split_at(names.len() - target as usize);
         let name = |bytes| PathBuf::from(OsStr::from_bytes(bytes));
         let kind = match self.kind {
             RowKind::Directory => ListedKind::Directory,
-            RowKind::File { size, .. } => ListedKind::File { size },
-            RowKind::Symlink { .. } => ListedKind::Symlink { target: name(target) },
+            RowKind::File => ListedKind::File { size: self.size },
+            RowKind::Symlink => ListedKind::Symlink { target: name(target) },
         };
         Listed { path: name(path), mode: self.mode, kind }
     }
@@ -232,25 +229,22 @@ impl Spool {
     fn finish(self, nodes: BTreeMap<Place, Node>) -> io::Result<Spooled> {
         let (mut file, mut end) = (self.file, self.end);
         let mut rows = Vec::with_capacity(nodes.len() + 1);
-        rows.push(Row { mode: 0, kind: RowKind::Directory, end });
+        rows.push(Row { kind: RowKind::Directory, mode: 0, size: 0, start: NOT_KEPT, end });
         for (place, node) in nodes {
-            let number = node.file_number();
+            let start = node.file_number().map_or(NOT_KEPT, |number| self.starts[number as usize]);
             let Listed { path, mode, kind } = listed(&place, node);
             let mut names = path.into_os_string();
-            let kind = match kind {
-                ListedKind::Directory => RowKind::Directory,
-                ListedKind::File { size } => {
-                    let start = number.map_or(NOT_KEPT, |number| self.starts[number as usize]);
-                    RowKind::File { size, start }
-                }
+            let (kind, size) = match kind {
+                ListedKind::Directory => (RowKind::Directory, 0),
+                ListedKind::File { size } => (RowKind::File, size),
                 ListedKind::Symlink { target } => {
                     names.push(&target);
-                    RowKind::Symlink { target: target.as_os_str().len() }
+                    (RowKind::Symlink, target.as_os_str().len() as u64)
                 }
             };
             file.write_all(names.as_bytes())?;
             end += names.len() as u64;
-            rows.push(Row { mode, kind, end });
+            rows.push(Row { kind, mode, size, start, end });
         }
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok(Spooled { rows, file: Arc::new(file) })
