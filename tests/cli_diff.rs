@@ -133,7 +133,14 @@ turned | +0 -1, was file with mode 0644, is link to text
 fn patch_takes_what_is_text_in_it() {
     let Some(_patch) = peer::require("patch") else { return };
     let desk = Desk::new();
-    for (path, old, new) in [("a", "1\n2\n3\n", "1\n3\n"), ("gone", "x\n", ""), ("deep/new", "", "new\n")] {
+    let files = [
+        ("a", "1\n2\n3\n", "1\n3\n"),
+        ("gone", "x\n", ""),
+        ("deep/new", "", "new\n"),
+        ("returns", "1\r2\n3\r\n", "1\r2\n4\r\n"),
+        ("return at the end", "1\n2\r", "1\n3\r"),
+    ];
+    for (path, old, new) in files {
         for (side, content) in [("old", old), ("new", new)] {
             if !content.is_empty() {
                 desk.write(&format!("{side}/{path}"), content);

@@ -94,14 +94,15 @@ impl Look {
         if old.is_empty() && new.is_empty() {
             return text;
         }
+        // Without a tab, `patch` takes what follows a space for a date.
+        let tab = if path.contains(' ') { "\t" } else { "" };
         let name = |side: Option<&Listed>, letter| match side.map(|file| &file.kind) {
-            Some(ListedKind::File { .. }) => format!("{letter}/{path}"),
+            Some(ListedKind::File { .. }) => format!("{letter}/{path}{tab}"),
             _ => "/dev/null".to_owned(),
         };
         let (from, to) = (name(difference.old.as_ref(), 'a'), name(difference.new.as_ref(), 'b'));
         text += &(self.colour(BOLD, &format!("--- {from}")) + "\n" + &self.colour(BOLD, &format!("+++ {to}")) + "\n");
-        let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old.as_str(), new.as_str());
-        for hunk in diff.unified_diff().iter_hunks() {
+        for hunk in by_line(old, new).unified_diff().iter_hunks() {
             text += &(self.colour(MAGENTA, &hunk.header().to_string()) + "\n");
             for change in hunk.iter_changes() {
                 let (sign, colour) = match change.tag() {
@@ -111,7 +112,7 @@ impl Look {
                 };
                 let line = change.value().strip_suffix('\n').unwrap_or(change.value());
                 text += &(self.colour(colour, &format!("{sign}{}", self.line(line))) + "\n");
-                if change.missing_newline() {
+                if !change.value().ends_with('\n') {
                     text += "\\ No newline at end of file\n";
                 }
             }
@@ -136,10 +137,16 @@ fn path(difference: &Difference) -> String {
     difference.file().map_or_else(String::new, |file| printable(&file.path.to_string_lossy()))
 }
 
+/// What differs between two texts. A line ends with a line feed and with nothing else, as `patch` has it.
+fn by_line<'a>(old: &'a str, new: &'a str) -> TextDiff<'a, 'a, str> {
+    let [old, new] = [old, new].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
+    TextDiff::configure().timeout(PATIENCE).diff_slices(&old, &new)
+}
+
 /// How many lines have been added and removed, if that is known.
 fn lines_of(difference: &Difference) -> Option<(usize, usize)> {
     let Contents::Text { old, new } = &difference.contents else { return None };
-    let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old.as_str(), new.as_str());
+    let diff = by_line(old, new);
     let (mut added, mut removed) = (0, 0);
     for op in diff.ops().iter().filter(|op| op.tag() != similar::DiffTag::Equal) {
         removed += op.old_range().len();
