@@ -9,11 +9,10 @@
 //!
 //! A rule allows; there is none that forbids, so their order says nothing, and what no rule allows is not allowed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-
+use crate::bundle::Patterns;
 use crate::protocol::{Action, Actions};
 use crate::reference::Name;
 use crate::server::watched::LineError;
@@ -27,22 +26,14 @@ const USERS: &str = "*";
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     all: Vec<Rule>,
-    patterns: GlobSet,
-    /// The rule that each pattern belongs to, in their order.
-    of_pattern: Vec<usize>,
+    /// Where in `all` the rules are that name somebody. [`ANONYMOUS`] and [`USERS`] are names like others here.
+    about: HashMap<String, Vec<usize>>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
-    who: HashSet<String>,
     actions: Actions,
-}
-
-impl Rule {
-    /// What is for those without a name is for everybody.
-    fn is_for(&self, user: Option<&str>) -> bool {
-        self.who.contains(ANONYMOUS) || user.is_some_and(|user| self.who.contains(USERS) || self.who.contains(user))
-    }
+    repositories: Patterns,
 }
 
 impl Rules {
@@ -69,36 +60,29 @@ impl Rules {
     /// # Errors
     /// When a line is anything else.
     pub fn parse(text: &str) -> Result<Self, LineError> {
-        let (mut rules, mut patterns) = (Self::default(), GlobSetBuilder::new());
+        let mut rules = Self::default();
         for (line, content) in (1..).zip(text.lines()) {
             let content = content.split('#').next().unwrap_or_default().trim();
             if !content.is_empty() {
-                rules.add(content, &mut patterns).map_err(|why| LineError { line, why, hint: None })?;
+                rules.add(content).map_err(|why| LineError { line, why, hint: None })?;
             }
         }
-        let failed =
-            |error: globset::Error| LineError { line: text.lines().count(), why: error.to_string(), hint: None };
-        rules.patterns = patterns.build().map_err(failed)?;
         Ok(rules)
     }
 
-    fn add(&mut self, line: &str, patterns: &mut GlobSetBuilder) -> Result<(), String> {
+    fn add(&mut self, line: &str) -> Result<(), String> {
         let mut words = line.split_whitespace();
         let (Some(who), Some(actions)) = (words.next(), words.next()) else {
             return Err("expected who, actions and repositories, such as \"alice pull,push team/**\"".to_owned());
         };
-        let who = who.split(',').map(user).collect::<Result<_, _>>()?;
+        let who = who.split(',').map(user).collect::<Result<Vec<_>, _>>()?;
         let actions = actions.split(',').map(|word| word.parse::<Action>().map_err(|error| error.to_string()));
-        let rule = Rule { who, actions: actions.collect::<Result<_, _>>()? };
-        let before = self.of_pattern.len();
-        for pattern in words {
-            check_pattern(pattern)?;
-            let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build();
-            patterns.add(glob.map_err(|error| error.to_string())?);
-            self.of_pattern.push(self.all.len());
-        }
-        if self.of_pattern.len() == before {
+        let rule = Rule { actions: actions.collect::<Result<_, _>>()?, repositories: patterns(words)? };
+        if rule.repositories.is_empty() {
             return Err("expected repositories after the actions; \"**\" is all of them".to_owned());
+        }
+        for name in who {
+            self.about.entry(name).or_default().push(self.all.len());
         }
         self.all.push(rule);
         Ok(())
@@ -107,16 +91,25 @@ impl Rules {
     /// What `user`, or somebody without a name, may do in a repository.
     #[must_use]
     pub fn allow(&self, user: Option<&str>, repository: &Name) -> Actions {
-        let matching = self.patterns.matches(repository.as_str());
-        let rules = matching.into_iter().map(|pattern| &self.all[self.of_pattern[pattern]]);
-        rules.filter(|rule| rule.is_for(user)).fold(Actions::NONE, |all, rule| all | rule.actions)
+        // What is for those without a name is for everybody.
+        let names = [Some(ANONYMOUS), user.and(Some(USERS)), user].into_iter().flatten();
+        let rules = names.filter_map(|name| self.about.get(name)).flatten().map(|&at| &self.all[at]);
+        let matching = rules.filter(|rule| rule.repositories.decide(repository.as_str(), false).is_some());
+        matching.fold(Actions::NONE, |all, rule| all | rule.actions)
     }
 
     /// Whether there is anything that may be done without having logged in.
     #[must_use]
     pub fn allow_anonymous(&self) -> bool {
-        self.all.iter().any(|rule| rule.is_for(None))
+        self.about.contains_key(ANONYMOUS)
     }
+}
+
+/// Patterns of whole names: a slash before them says so in git's syntax, of which [`check_pattern`] lets through only
+/// what is the same here.
+fn patterns<'a>(words: impl Iterator<Item = &'a str>) -> Result<Patterns, String> {
+    let anchored = words.map(|word| check_pattern(word).map(|()| format!("/{word}"))).collect::<Result<Vec<_>, _>>()?;
+    Patterns::read(anchored.iter().map(String::as_str)).map_err(|(_, error)| error.to_string())
 }
 
 fn user(name: &str) -> Result<String, String> {
@@ -187,6 +180,8 @@ mod tests {
             ("team-*/app", &["team-a/app"], &["team-a/b/app", "team-a/app2", "team/app"]),
             ("team/**/prod", &["team/prod", "team/a/b/prod"], &["team/prod/a", "prod"]),
             ("**/base", &["base", "a/b/base"], &["a/base/b"]),
+            ("**/b/**", &["b/c", "a/b/c"], &["b", "a/b"]),
+            ("app", &["app"], &["team/app", "app/team"]),
             ("a.b", &["a.b"], &["axb", "a-b"]),
         ] {
             let rules = format!("* pull {pattern}");
