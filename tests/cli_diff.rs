@@ -110,7 +110,7 @@ sub/noise | binary, 20 kB and 20 kB
 sub/run.sh | mode was 0755, is 0644
 text | +2 -1
 turned | +0 -1, was file with mode 0644, is link to text
-8 paths changed, 3 added (+), 3 removed (-)
+8 paths changed, 3 lines added (+), 3 removed (-)
 ";
     assert_differs(&desk.run("diff ./old ./new --stat"), stat);
     let ran = desk.run("diff ./old ./new --format json");
@@ -149,7 +149,7 @@ fn patch_takes_what_is_text_in_it() {
     }
     desk.write("diff", &desk.run("diff ./old ./new").stdout);
     let mut patch = desk.process("patch");
-    assert!(patch.args(["-p1", "-d", "old", "-i", "../diff"]).output().status.success());
+    assert!(patch.args(["-p1", "--binary", "-d", "old", "-i", "../diff"]).output().status.success());
     assert_eq!(snapshot(&desk.path("old")), snapshot(&desk.path("new")));
 }
 

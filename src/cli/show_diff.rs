@@ -1,9 +1,11 @@
 //! How a difference looks: unified, as git shows it, so that `patch` takes what is text in it; as a line; as JSON.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use similar::{ChangeTag, TextDiff};
+use similar::algorithms::{Capture, Compact, IdentifyDistinct, Replace, myers};
+use similar::udiff::UnifiedHunkHeader;
+use similar::{ChangeTag, DiffOp, DiffTag, group_diff_ops};
 
 use super::output::{count, printable, size};
 use crate::compare::{Contents, Depth, Difference};
@@ -12,6 +14,9 @@ use crate::unpack::{Listed, ListedKind};
 
 /// How long the shortest difference of one file is looked for; after that, any will do.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many lines are shown before and after those that differ.
+const CONTEXT: usize = 3;
 
 const RED: &str = "\u{1b}[31m";
 const GREEN: &str = "\u{1b}[32m";
@@ -65,7 +70,7 @@ impl Look {
             return String::new();
         }
         let Self { files, added, removed, .. } = self;
-        format!("{} changed, {added} added (+), {removed} removed (-)", count(*files, "path"))
+        format!("{} changed, {} added (+), {removed} removed (-)", count(*files, "path"), count(*added, "line"))
     }
 
     /// `base/app.yaml | +3 -1`
@@ -102,17 +107,19 @@ impl Look {
         };
         let (from, to) = (name(difference.old.as_ref(), 'a'), name(difference.new.as_ref(), 'b'));
         text += &(self.colour(BOLD, &format!("--- {from}")) + "\n" + &self.colour(BOLD, &format!("+++ {to}")) + "\n");
-        for hunk in by_line(old, new).unified_diff().iter_hunks() {
-            text += &(self.colour(MAGENTA, &hunk.header().to_string()) + "\n");
-            for change in hunk.iter_changes() {
+        let Compared { old, new, changes } = Compared::new(old, new);
+        for hunk in group_diff_ops(changes, CONTEXT).iter().filter(|hunk| !hunk.is_empty()) {
+            text += &(self.colour(MAGENTA, &UnifiedHunkHeader::new(hunk).to_string()) + "\n");
+            for change in hunk.iter().flat_map(|change| change.iter_changes(&old, &new)) {
                 let (sign, colour) = match change.tag() {
                     ChangeTag::Delete => ('-', RED),
                     ChangeTag::Insert => ('+', GREEN),
                     ChangeTag::Equal => (' ', ""),
                 };
-                let line = change.value().strip_suffix('\n').unwrap_or(change.value());
-                text += &(self.colour(colour, &format!("{sign}{}", self.line(line))) + "\n");
-                if !change.value().ends_with('\n') {
+                let line = change.value().strip_suffix('\n');
+                let shown = self.line(line.unwrap_or(change.value()));
+                text += &(self.colour(colour, &format!("{sign}{shown}")) + "\n");
+                if line.is_none() {
                     text += "\\ No newline at end of file\n";
                 }
             }
@@ -133,24 +140,38 @@ impl Look {
     }
 }
 
-fn path(difference: &Difference) -> String {
-    difference.file().map_or_else(String::new, |file| printable(&file.path.to_string_lossy()))
+/// The lines of two texts, and what has become of them. A line ends where it does for git and `patch`: not with a carriage
+/// return alone.
+struct Compared<'a> {
+    old: Vec<&'a str>,
+    new: Vec<&'a str>,
+    changes: Vec<DiffOp>,
 }
 
-/// What differs between two texts. A line ends with a line feed and with nothing else, as `patch` has it.
-fn by_line<'a>(old: &'a str, new: &'a str) -> TextDiff<'a, 'a, str> {
-    let [old, new] = [old, new].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
-    TextDiff::configure().timeout(PATIENCE).diff_slices(&old, &new)
+impl<'a> Compared<'a> {
+    fn new(old: &'a str, new: &'a str) -> Self {
+        let [old, new] = [old, new].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
+        let numbers = IdentifyDistinct::<u32>::new(&old, 0..old.len(), &new, 0..new.len());
+        let (from, to) = (numbers.old_lookup(), numbers.new_lookup());
+        let mut found = Compact::new(Replace::new(Capture::new()), from, to);
+        let deadline = Instant::now().checked_add(PATIENCE);
+        // Who asks for a `TextDiff` gets the code of six algorithms, each for words, numbers and more: a third of a megabyte.
+        let Ok(()) = myers::diff_deadline(&mut found, from, numbers.old_range(), to, numbers.new_range(), deadline);
+        Self { old, new, changes: found.into_inner().into_inner().into_ops() }
+    }
+}
+
+fn path(difference: &Difference) -> String {
+    difference.file().map_or_else(String::new, |file| printable(&file.path.to_string_lossy()))
 }
 
 /// How many lines have been added and removed, if that is known.
 fn lines_of(difference: &Difference) -> Option<(usize, usize)> {
     let Contents::Text { old, new } = &difference.contents else { return None };
-    let diff = by_line(old, new);
     let (mut added, mut removed) = (0, 0);
-    for op in diff.ops().iter().filter(|op| op.tag() != similar::DiffTag::Equal) {
-        removed += op.old_range().len();
-        added += op.new_range().len();
+    for change in Compared::new(old, new).changes.iter().filter(|change| change.tag() != DiffTag::Equal) {
+        removed += change.old_range().len();
+        added += change.new_range().len();
     }
     Some((added, removed))
 }
@@ -228,4 +249,27 @@ pub(super) fn to_json(difference: &Difference) -> Value {
         "linesAdded": lines.map(|(added, _)| added),
         "linesRemoved": lines.map(|(_, removed)| removed),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use similar::TextDiff;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lines_differ_as_the_library_says_by_itself(
+            old in vec("[a-d]?\n", 0..150),
+            new in vec("[a-d]?\n", 0..150),
+            same in vec("[a-z]\n", 0..150),
+            last in "[a-c]?",
+        ) {
+            let [old, new] = [old, new].map(|lines| [&same[..], &lines, &same].concat().concat() + &last);
+            let expected = TextDiff::configure().timeout(PATIENCE).diff_lines(&old, &new);
+            assert_eq!(Compared::new(&old, &new).changes, expected.ops());
+        }
+    }
 }
