@@ -56,7 +56,7 @@ pub(super) fn with_body(status: StatusCode, body: Body) -> Response<Body> {
 pub(super) fn set(response: &mut Response<Body>, name: HeaderName, value: impl std::fmt::Display) {
     let mut text = String::with_capacity(VALUE);
     if write!(text, "{value}").is_ok()
-        && let Ok(value) = HeaderValue::from_str(&text)
+        && let Ok(value) = HeaderValue::try_from(text)
     {
         response.headers_mut().insert(name, value);
     }
@@ -74,7 +74,7 @@ pub(super) fn etag(digest: Digest) -> String {
 
 /// What every answer has, and what an answer to HEAD has not.
 pub(super) fn complete(method: &Method, mut response: Response<Body>) -> Response<Body> {
-    set_static(&mut response, HeaderName::from_static(DOCKER_DISTRIBUTION_API_VERSION), "registry/2.0");
+    set_static(&mut response, const { HeaderName::from_static(DOCKER_DISTRIBUTION_API_VERSION) }, "registry/2.0");
     // What was pushed here is nobody's web page.
     set_static(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
     let may_have_body = !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -160,6 +160,6 @@ fn verify(expected: Digest, bytes: &[u8]) -> Result<Digest> {
 }
 
 fn describe(mut response: Response<Body>, digest: Digest) -> Response<Body> {
-    answer::set(&mut response, HeaderName::from_static(DOCKER_CONTENT_DIGEST), digest);
+    answer::set(&mut response, const { HeaderName::from_static(DOCKER_CONTENT_DIGEST) }, digest);
     response
 }

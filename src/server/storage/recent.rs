@@ -4,6 +4,7 @@
 //! file is there, the file system says each time, because another process may have removed it, set it aside, or written
 //! it anew.
 
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +30,8 @@ const SHARDS: usize = 4;
 
 /// The files that were read lately.
 pub(super) struct Recent {
-    files: Cache<PathBuf, File, Weight>,
+    /// By path, as it is written: to look at its components would take four times as long.
+    files: Cache<OsString, File, Weight>,
     room: Arc<Semaphore>,
 }
 
@@ -42,9 +44,9 @@ struct File {
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<PathBuf, File> for Weight {
-    fn weight(&self, path: &PathBuf, file: &File) -> u64 {
-        (file.bytes.len() + path.as_os_str().len()) as u64 + OVERHEAD
+impl Weighter<OsString, File> for Weight {
+    fn weight(&self, path: &OsString, file: &File) -> u64 {
+        (file.bytes.len() + path.len()) as u64 + OVERHEAD
     }
 }
 
@@ -61,10 +63,10 @@ impl Recent {
     /// What the file at `path` has in it, and when it was last written or renewed, if it is kept and the file is still
     /// there as it was. The file system has just told of the file, and so remembers it in all likelihood.
     pub(super) fn get(&self, path: &Path) -> Option<(Bytes, SystemTime)> {
-        let file = self.files.get(path)?;
+        let file = self.files.get(path.as_os_str())?;
         let metadata = std::fs::metadata(path).ok();
         let Some(metadata) = metadata.filter(|metadata| Stamp::of(metadata) == file.stamp) else {
-            self.files.remove(path);
+            self.files.remove(path.as_os_str());
             return None;
         };
         Some((file.bytes, metadata.modified().ok()?))
@@ -94,7 +96,7 @@ impl Place {
     /// Keeps the file's bytes.
     pub(super) fn keep(self, room: Room, bytes: Bytes) -> Bytes {
         let bytes = Bytes::from_owner(Held { bytes, _room: room });
-        self.recent.files.insert(self.path, File { stamp: self.stamp, bytes: bytes.clone() });
+        self.recent.files.insert(self.path.into_os_string(), File { stamp: self.stamp, bytes: bytes.clone() });
         bytes
     }
 }
