@@ -77,6 +77,7 @@ fn wrong_arguments_are_named_before_anything_is_done() {
         (&["diff", "oci:a", "oci:b", "--exclude", "x"], "neither oci:a nor oci:b is one", "./x, ../x"),
         (&["diff", "oci:a", "oci:b", "--include-vcs"], "--include-vcs is for directories", "dir:x"),
         (&["diff", "oci:a", "oci:b", "--symlinks", "follow"], "--symlinks is for directories", "dir:x"),
+        (&["why", "oci:a", "oci:b", "--exclude", "x"], "--exclude is for directories", "dir:x"),
     ] {
         let ran = desk.run_with(arguments, &[]);
         assert_failed(&ran, 2, message, (!hint.is_empty()).then_some(hint));

@@ -44,10 +44,7 @@ pub(super) struct Diff {
 
 impl Diff {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
-        let places = [Place::parse(&self.old)?, Place::parse(&self.new)?];
-        if !places.iter().any(|place| matches!(place, Place::Directory(_))) {
-            self.sides.selection.expect_none(&format!("neither {} nor {}", self.old, self.new))?;
-        }
+        let places = self.sides.places(&self.old, &self.new)?;
         let connection = Place::connect(&places, &self.sides.registry)?;
         let [old, new] = &places;
         let sides = Sides::new(self.sides.image.unpack_options());

@@ -10,6 +10,7 @@ use super::connect::RegistryArgs;
 use super::error::{Error, Exit};
 use super::location::Location;
 use super::output::{Output, count, size};
+use super::place::Place;
 use super::progress;
 use super::selected;
 use crate::manifest::{self, Descriptor, Platform};
@@ -67,6 +68,17 @@ pub(super) struct SidesArgs {
     pub(super) registry: RegistryArgs,
 }
 
+impl SidesArgs {
+    /// Both sides. What is said of what goes into a bundle is for a directory.
+    pub(super) fn places(&self, old: &str, new: &str) -> Result<[Place; 2], Error> {
+        let places = [Place::parse(old)?, Place::parse(new)?];
+        if !places.iter().any(|place| matches!(place, Place::Directory(_))) {
+            self.selection.expect_none(&format!("neither {old} nor {new}"))?;
+        }
+        Ok(places)
+    }
+}
+
 /// What of a directory goes into a bundle.
 #[derive(Args, Debug)]
 pub(super) struct SelectionArgs {
@@ -83,7 +95,7 @@ pub(super) struct SelectionArgs {
 
 impl SelectionArgs {
     /// Fails if anything is said of what goes in, for what is said not to be a directory.
-    pub(super) fn expect_none(&self, what: &str) -> Result<(), Error> {
+    fn expect_none(&self, what: &str) -> Result<(), Error> {
         let flags = [
             (!self.exclude.is_empty(), "--exclude"),
             (self.include_vcs, "--include-vcs"),

@@ -64,7 +64,7 @@ fn group_lines(group: &Group, scene: &Scene) -> String {
         text += &(printable(&sentence(group, reason, scene)) + "\n");
         let more = group.count - group.reasons.len();
         if reasons.peek().is_none() && more > 0 {
-            text += &(format!("and {more} more like this (--all shows them)") + "\n");
+            text += &(format!("and {more} more like this (--all shows all)") + "\n");
         }
         let next = reasons.peek().and_then(|next| hint(group, next, scene));
         if let Some(hint) = hint(group, reason, scene).filter(|hint| next.as_ref() != Some(hint)) {

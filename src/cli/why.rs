@@ -48,7 +48,7 @@ const SHOWN: usize = 5;
 
 impl Why {
     pub(super) async fn run(self, output: &Output) -> Result<(), Error> {
-        let places = [Place::parse(&self.a)?, Place::parse(&self.b)?];
+        let places = self.sides.places(&self.a, &self.b)?;
         let connection = Place::connect(&places, &self.sides.registry)?;
         let [a, b] = &places;
         let (a, b) = futures::try_join!(

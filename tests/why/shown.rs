@@ -129,7 +129,7 @@ only there: many/1
 only there: many/2
 only there: many/3
 only there: many/4
-and 3 more like this (--all shows them)
+and 3 more like this (--all shows all)
 only here: new file
 mode 0755 there, 0644 here: sub/run.sh
   hint: chmod +x makes it executable here

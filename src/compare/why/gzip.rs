@@ -1,6 +1,6 @@
 //! The header of a gzip file (RFC 1952, section 2.3), which says nothing about the content.
 
-use crate::text::excerpt;
+use crate::text::{count, excerpt};
 
 /// How much of a file may be header, in bytes: with a name and a comment of any length, there would be no end to it.
 pub(super) const MAX_HEADER: usize = 256 * 1024;
@@ -61,7 +61,7 @@ impl Header {
             text.as_ref().map_or_else(|| "none".to_owned(), |text| excerpt(&String::from_utf8_lossy(text)))
         };
         let bytes = |bytes: &Option<Vec<u8>>| {
-            bytes.as_ref().map_or_else(|| "none".to_owned(), |bytes| format!("{} bytes", bytes.len()))
+            bytes.as_ref().map_or_else(|| "none".to_owned(), |bytes| count(bytes.len(), "byte"))
         };
         let is_there = |is_there: bool| if is_there { "there" } else { "none" }.to_owned();
         let both = |shown: &dyn Fn(&Self) -> String| [shown(self), shown(other)];
