@@ -121,9 +121,30 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Before the file is closed, which lets the next one in.
+        // Before the file is unlocked, which lets the next one in.
         if let Some(progress) = self.progress.take() {
             self.hashers.remember(&self.session, progress);
         }
+        // To close it would not be enough: a process that is just being started from this one has it open, too. If this
+        // fails, closing it is all there is.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_free_again_also_while_a_process_begins_that_has_its_file_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("upload");
+        fs::write(&path, "").unwrap();
+        let (hashers, session) = (Arc::<Hashers>::default(), SessionId::random().unwrap());
+        let upload = Upload::open(Arc::clone(&hashers), session.clone(), path.clone()).unwrap();
+        let inherited = upload.file.try_clone().unwrap();
+        drop(upload);
+        Upload::open(hashers, session, path).unwrap();
+        drop(inherited);
     }
 }
