@@ -64,7 +64,7 @@ async fn what_is_wrong_with_an_image_is_said_line_by_line() {
 
     for (config, layers, expected) in [
         (config("layers", b"other"), vec![(plain, &tar[..])], "diff ID"),
-        (config("layers", &tar), vec![(plain, &tar[..]), (plain, &tar[..])], "diff IDs"),
+        (config("layers", &tar), vec![(plain, &tar[..]), (plain, &tar[..])], "has 1 diff ID, expected"),
         (config("tree", &tar), vec![(plain, &tar[..])], "\"tree\", expected \"layers\""),
         (
             config("layers", &tar),

@@ -333,10 +333,7 @@ async fn a_part_of_a_blob_is_what_was_asked_for() {
             assert_eq!(range(repository, digest, asked).await.unwrap(), expected, "{asked}");
         }
         let error = range(repository, digest, "10-").await.unwrap_err();
-        assert!(
-            error.kind() == ErrorKind::NotFound && error.to_string().ends_with("no bytes in the range 10-"),
-            "{error}"
-        );
+        assert!(error.kind() == ErrorKind::NotFound && error.to_string().ends_with("in the range 10-"), "{error}");
     }
     assert_eq!(range(&repository, Digest::sha256(b"unknown"), "0-").await.unwrap_err().kind(), ErrorKind::NotFound);
 }
