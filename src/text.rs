@@ -56,7 +56,7 @@ pub fn count(number: usize, what: &str) -> String {
 /// `1 byte`, `65536 bytes`: all of them, where [`size`] would hide by how many two numbers differ.
 #[must_use]
 pub fn bytes(number: u64) -> String {
-    if number == 1 { "1 byte".to_owned() } else { format!("{number} bytes") }
+    count(number as usize, "byte")
 }
 
 /// `1 second`, `60 seconds`, `0.5 seconds`: as long as the user may have said.

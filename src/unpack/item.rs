@@ -55,6 +55,13 @@ pub(super) enum Piece {
     End,
 }
 
+impl From<Bytes> for Piece {
+    /// No bytes are the end.
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::End } else { Self::Data(bytes) }
+    }
+}
+
 /// The contents of a file, piece by piece.
 pub(super) trait Contents {
     /// The next piece; after the last one, [`Piece::End`].

@@ -62,8 +62,7 @@ struct Whole<'a>(&'a mut Feed);
 
 impl Contents for Whole<'_> {
     fn next(&mut self) -> Result<Piece, Fault> {
-        let bytes = self.0.piece()?;
-        Ok(if bytes.is_empty() { Piece::End } else { Piece::Data(bytes) })
+        Ok(self.0.piece()?.into())
     }
 }
 

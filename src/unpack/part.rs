@@ -218,6 +218,6 @@ impl Contents for Pieces {
         if self.next.is_none() && self.left > 0 {
             self.fill()?;
         }
-        Ok(self.next.take().filter(|bytes| !bytes.is_empty()).map_or(Piece::End, Piece::Data))
+        Ok(self.next.take().map_or(Piece::End, Piece::from))
     }
 }

@@ -53,8 +53,7 @@ pub(super) fn value(manifest: &RawManifest) -> Value {
 pub(super) fn fields(a: &RawManifest, b: &RawManifest, reasons: &mut Reasons) {
     let [a, b] = [a, b].map(|manifest| numbered(value(manifest)));
     leaves(&mut Vec::new(), Some(&a), Some(&b), &mut |path, a, b| {
-        let reason = Reason { name: Some(path.join(".")), a: a.map(shown), b: b.map(shown), first: None };
-        reasons.add(Level::Manifest, What::ManifestField, reason);
+        reasons.add(Level::Manifest, What::ManifestField, between(Some(path.join(".")), a, b));
     });
 }
 
@@ -68,6 +67,11 @@ fn numbered(value: Value) -> Value {
         Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, numbered(value))).collect(),
         other => other,
     }
+}
+
+/// What each side has of a value that differs, which may have a name.
+pub(super) fn between(name: Option<String>, a: Option<&Value>, b: Option<&Value>) -> Reason {
+    Reason { name, a: a.map(shown), b: b.map(shown), first: None }
 }
 
 /// A value for people: text as it is, anything else as JSON, no more of it than can be read.

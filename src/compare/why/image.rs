@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::documents::{leaves, shown, spelling, value};
+use super::documents::{between, leaves, spelling, value};
 use super::reason::{Level, Reason, Reasons, What};
 use crate::bundle::annotation::{self, ENTRIES, FORMAT, MEMBERS, ORAS_DIGEST, ORAS_UNPACK, TITLE};
 use crate::compare::Error;
@@ -139,7 +139,7 @@ impl<'a> Known<'a> {
                 ["layers", number, "mediaType"] => (What::LayerType, Some((*number).to_owned())),
                 _ => (What::ManifestField, Some(path.join("."))),
             };
-            reasons.add(Level::Manifest, what, Reason { name, a: a.map(shown), b: b.map(shown), first: None });
+            reasons.add(Level::Manifest, what, between(name, a, b));
         };
         leaves(&mut Vec::new(), Some(&self.said(&a)), Some(&self.said(&b)), &mut visit);
         let bytes = (self.a.raw.bytes(), self.b.raw.bytes());
@@ -224,7 +224,7 @@ impl<'a> Known<'a> {
                 ["config", "Labels", key] => (What::Label, Some((*key).to_owned())),
                 _ => (What::ConfigField, Some(path.join("."))),
             };
-            reasons.add(Level::Config, what, Reason { name, a: a.map(shown), b: b.map(shown), first: None });
+            reasons.add(Level::Config, what, between(name, a, b));
         };
         let configured = |config| self.configured(config, has_other_platform);
         leaves(&mut Vec::new(), Some(&configured(a)), Some(&configured(b)), &mut visit);
@@ -261,8 +261,7 @@ impl<'a> Known<'a> {
         for (number, (a, b)) in left.iter().zip(right).enumerate() {
             leaves(&mut Vec::new(), Some(a), Some(b), &mut |path, a, b| {
                 let name = Some(format!("{} of step {number}", path.join(".")));
-                let reason = Reason { name, a: a.map(shown), b: b.map(shown), first: None };
-                reasons.add(Level::Config, What::History, reason);
+                reasons.add(Level::Config, What::History, between(name, a, b));
             });
         }
     }

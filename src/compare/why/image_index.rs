@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::documents::{leaves, shown, spelling, value};
+use super::documents::{between, leaves, shown, spelling, value};
 use super::reason::{Level, Reason, Reasons, What};
 use crate::manifest::{Manifest, RawManifest};
 
@@ -27,8 +27,7 @@ fn indexes(a: &RawManifest, b: &RawManifest, reasons: &mut Reasons) {
     let (names_a, names_b) = (names(&in_a), names(&in_b));
     let mut visit = |path: &[&str], a: Option<&Value>, b: Option<&Value>| {
         let path = if let ["manifests", _, "digest"] = path { &path[..2] } else { path };
-        let reason = Reason { name: Some(path.join(".")), a: a.map(shown), b: b.map(shown), first: None };
-        reasons.add(Level::Manifest, What::ImageIndex, reason);
+        reasons.add(Level::Manifest, What::ImageIndex, between(Some(path.join(".")), a, b));
     };
     let (of_a, of_b) = (said(&left, &in_a, &names_b), said(&right, &in_b, &names_a));
     leaves(&mut Vec::new(), Some(&of_a), Some(&of_b), &mut visit);

@@ -208,10 +208,7 @@ impl Contents for Source<'_> {
             Some(bytes) => Some(bytes),
             None => self.read()?,
         };
-        Ok(match next {
-            Some(bytes) if !bytes.is_empty() => Piece::Data(bytes),
-            Some(_) | None => Piece::End,
-        })
+        Ok(next.map_or(Piece::End, Piece::from))
     }
 }
 
