@@ -220,7 +220,30 @@ pub struct Hasher(State);
 #[derive(Clone)]
 enum State {
     Sha256(sha2::Sha256),
+    /// SHA-256 where the processor has no instructions for it: in half the time that the other would take there.
+    Plain(ring::digest::Context),
     Sha512(sha2::Sha512),
+}
+
+/// Whether the processor has instructions for SHA-256.
+fn has_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::arch::is_x86_feature_detected!("sha");
+    #[cfg(target_arch = "aarch64")]
+    let has = std::arch::is_aarch64_feature_detected!("sha2");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = false;
+    has
+}
+
+impl State {
+    fn sha256(has_instructions: bool) -> Self {
+        if has_instructions {
+            Self::Sha256(sha2::Sha256::new())
+        } else {
+            Self::Plain(ring::digest::Context::new(&ring::digest::SHA256))
+        }
+    }
 }
 
 impl Hasher {
@@ -228,7 +251,7 @@ impl Hasher {
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha256 => State::sha256(has_instructions()),
             Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
         })
     }
@@ -237,6 +260,7 @@ impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(state) => state.update(bytes),
+            State::Plain(state) => state.update(bytes),
             State::Sha512(state) => state.update(bytes),
         }
     }
@@ -250,6 +274,10 @@ impl Hasher {
                 bytes[..32].copy_from_slice(&state.finalize());
                 Algorithm::Sha256
             }
+            State::Plain(state) => {
+                bytes[..32].copy_from_slice(state.finish().as_ref());
+                Algorithm::Sha256
+            }
             State::Sha512(state) => {
                 bytes.copy_from_slice(&state.finalize());
                 Algorithm::Sha512
@@ -260,17 +288,20 @@ impl Hasher {
 }
 
 /// Takes the same bytes into two hashers, a little at a time: the second finds them where the processor still has them at hand.
-/// Some processors also get two streams of SHA-256 done in less time together than one after the other.
+/// With its own instructions, it also gets two streams of SHA-256 done in less time together than one after the other.
 pub fn update_both(a: &mut Hasher, b: &mut Hasher, bytes: &[u8]) {
     const BLOCK: usize = 64;
+    const AT_HAND: usize = 4096;
     if let (State::Sha256(a), State::Sha256(b)) = (&mut a.0, &mut b.0) {
         for block in bytes.chunks(BLOCK) {
             a.update(block);
             b.update(block);
         }
     } else {
-        a.update(bytes);
-        b.update(bytes);
+        for part in bytes.chunks(AT_HAND) {
+            a.update(part);
+            b.update(part);
+        }
     }
 }
 
@@ -369,6 +400,27 @@ mod tests {
     fn digest_of_nothing_is_the_well_known_one() {
         assert_eq!(Digest::sha256(b"").to_string(), EMPTY);
         assert!(Algorithm::Sha512.digest(b"").to_string().starts_with("sha512:cf83e1357eefb8bdf1542850d66d8007"));
+    }
+
+    /// Which of them is used depends on the processor that the tests run on.
+    #[test]
+    fn with_and_without_instructions_of_the_processor_digests_are_the_same() {
+        let bytes: Vec<u8> = (0..70_000_u32).map(|number| (number % 251) as u8).collect();
+        for length in [0, 1, 63, 64, 65, 4095, 4096, 4097, 70_000] {
+            let both = [true, false].map(|has_instructions| {
+                let (mut one, mut two) =
+                    (Hasher(State::sha256(has_instructions)), Hasher(State::sha256(has_instructions)));
+                one.update(&bytes[..length / 3]);
+                let mut copy = one.clone();
+                copy.update(&bytes[length / 3..length]);
+                update_both(&mut one, &mut two, &bytes[length / 3..length]);
+                assert_eq!(two.finish(), Digest::sha256(&bytes[length / 3..length]));
+                let digest = one.finish();
+                assert_eq!(digest, copy.finish());
+                digest
+            });
+            assert_eq!(both[0], both[1], "{length}");
+        }
     }
 
     #[test]
