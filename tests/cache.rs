@@ -96,6 +96,16 @@ fn text(seed: u32, length: usize) -> Vec<u8> {
     out
 }
 
+/// What cannot be compressed.
+fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
 #[test]
 fn a_file_that_goes_while_another_comes_leaves_nothing_behind() {
     // Each is a member of its own, so that there are as many as before, and the second is the one that was the third.
@@ -239,6 +249,20 @@ fn a_cache_holds_no_more_than_its_limit_and_keeps_what_was_used_last() {
     };
     let kept: Vec<bool> = packed.iter().map(kept).collect();
     assert_eq!(kept, [true, false, false, false, false, true, true, true]);
+}
+
+#[test]
+fn a_file_as_large_as_the_cache_finds_room_though_it_cannot_be_compressed() {
+    let scene = Scene::new();
+    let limit = 4 * 1024 * 1024;
+    for seed in 0..2 {
+        scene.write("one", &noise(seed, limit as usize));
+        let packed = || pack(&scene.tree(), Some(scene.cache_of(limit)));
+        assert!(packed().layers()[0].size > limit);
+        let again = packed().reuse();
+        assert_eq!(again.cached, again.members);
+        assert_eq!(scene.files().len(), 1, "{:?}", scene.files());
+    }
 }
 
 #[test]
