@@ -236,6 +236,12 @@ fn has_instructions() -> bool {
     has
 }
 
+/// Whether [`update_both`] makes two digests sooner than a thread for each would: where the processor has instructions for
+/// SHA-256, one stream of it does not keep them busy.
+pub fn are_sooner_together() -> bool {
+    has_instructions()
+}
+
 impl State {
     fn sha256(has_instructions: bool) -> Self {
         if has_instructions {

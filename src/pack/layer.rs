@@ -116,13 +116,13 @@ impl Assembly<'_> {
         let mut reuse = Reuse { members: self.layer.len(), cached: 0 };
         for at in self.layer.clone() {
             let packed = members.next(at)?;
-            reuse.cached += usize::from(!matches!(packed, Packed::Made { known: None, .. }));
+            reuse.cached += usize::from(!matches!(packed, Packed::Made { is_cached: false, .. }));
             if writing.is_none() && matches!(packed, Packed::Made { .. }) {
                 members.queue.write(self.plan.members[at].layer);
                 writing = Some(self.begin(base, at)?);
             }
             match (&mut writing, &packed) {
-                (Some(writing), Packed::Made { tar, gzip, known }) => self.add(writing, at, tar, gzip, *known)?,
+                (Some(writing), Packed::Made { tar, gzip, digest, .. }) => self.add(writing, at, tar, gzip, *digest)?,
                 (Some(writing), Packed::Kept) => self.add_kept(writing, base, at)?,
                 (None, _) => {}
             }

@@ -12,7 +12,7 @@ use super::cache::{Bases, Stored, front};
 use super::plan::{Member, Plan};
 use super::scan::Tree;
 use crate::bundle::{COMPRESSION_LEVEL, END_OF_ARCHIVE, Kind};
-use crate::digest::Digest;
+use crate::digest::{Digest, are_sooner_together};
 
 /// How many tar bytes may be under way at once, however many threads there are. Their compressed members come on top,
 /// which are rarely larger.
@@ -29,8 +29,10 @@ pub(super) enum Packed {
     Made {
         tar: Vec<u8>,
         gzip: Vec<u8>,
-        /// The digest of its tar bytes, if it is from a base, where that is known.
-        known: Option<Digest>,
+        /// The digest of its tar bytes, if that is known already.
+        digest: Option<Digest>,
+        /// Whether it is from a base.
+        is_cached: bool,
     },
 }
 
@@ -187,14 +189,16 @@ impl Worker {
             }
             let kept = &bases[base].members[at];
             let gzip = self.compressed[..kept.size as usize].to_vec();
-            return Packed::Made { tar: mem::take(tar), gzip, known: Some(kept.digest) };
+            return Packed::Made { tar: mem::take(tar), gzip, digest: Some(kept.digest), is_cached: true };
         }
         let bound = self.compressor.gzip_compress_bound(tar.len());
         let compressed = front(&mut self.compressed, bound);
         let Ok(length) = self.compressor.gzip_compress(tar, compressed) else {
             unreachable!("the buffer is as long as libdeflate says is enough")
         };
-        Packed::Made { gzip: compressed[..length].to_vec(), tar: mem::take(tar), known: None }
+        let gzip = compressed[..length].to_vec();
+        let digest = (!are_sooner_together()).then(|| Digest::sha256(tar));
+        Packed::Made { tar: mem::take(tar), gzip, digest, is_cached: false }
     }
 
     /// The member of a cached layer that decompresses to just these bytes; its own are then at the front of `compressed`.

@@ -1,5 +1,5 @@
-//! The digests of a layer's tar bytes, computed on a thread of its own beside the one that unpacks: the diff ID, and those of
-//! the members of a bundle.
+//! The digests of a layer's tar bytes, computed on threads beside the one that unpacks: the diff ID, and those of the members
+//! of a bundle.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -7,15 +7,16 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 
-use crate::digest::{Algorithm, Digest, Hasher, update_both};
+use crate::digest::{Algorithm, Digest, Hasher, are_sooner_together, update_both};
 
-/// How many chunks may wait.
+/// How many chunks may wait for a thread.
 const WAITING: usize = 4;
 
 /// Computes digests of all bytes that it is given, elsewhere.
 pub(super) struct DiffId {
-    sender: SyncSender<Message>,
-    thread: JoinHandle<Digests>,
+    all: Thread<Digests>,
+    /// Those of members, where that is sooner than one thread for both.
+    members: Option<Thread<Members>>,
 }
 
 /// What has come of it.
@@ -25,6 +26,7 @@ pub(super) struct Digests {
     pub(super) members: Vec<Digest>,
 }
 
+#[derive(Clone)]
 enum Message {
     Bytes(Bytes),
     /// These were all bytes of a member.
@@ -34,19 +36,14 @@ enum Message {
 impl DiffId {
     /// A digest of one kind for all bytes. If `of_members`, there is one for each member as well.
     pub(super) fn new(algorithm: Algorithm, of_members: bool) -> io::Result<Self> {
-        let (sender, messages) = sync_channel(WAITING);
-        let mut digesting = Digesting {
-            diff_id: Hasher::new(algorithm),
-            member: of_members.then(|| Hasher::new(Algorithm::Sha256)),
-            members: Vec::new(),
+        let (together, apart) = match (of_members, are_sooner_together()) {
+            (true, true) => (Some(Members::new()), None),
+            (true, false) => (None, Some(Members::new())),
+            (false, _) => (None, None),
         };
-        let thread = thread::Builder::new().spawn(move || {
-            while let Ok(message) = messages.recv() {
-                digesting.take(message);
-            }
-            Digests { diff_id: digesting.diff_id.finish(), members: digesting.members }
-        })?;
-        Ok(Self { sender, thread })
+        let all = All { diff_id: Hasher::new(algorithm), members: together };
+        let members = apart.map(|members| Thread::spawn(members, Members::take, |members| members));
+        Ok(Self { all: Thread::spawn(all, All::take, All::finish)?, members: members.transpose()? })
     }
 
     pub(super) fn update(&self, bytes: Bytes) {
@@ -59,34 +56,90 @@ impl DiffId {
     }
 
     fn send(&self, message: Message) {
-        // The thread listens until the sender is gone; were it not there, `finish` would say so.
-        let _ = self.sender.send(message);
+        if let Some(members) = &self.members {
+            members.send(message.clone());
+        }
+        self.all.send(message);
     }
 
     /// The digests of all bytes.
     pub(super) fn finish(self) -> io::Result<Digests> {
-        drop(self.sender);
-        self.thread.join().map_err(|_| io::Error::other("the thread that computes the diff ID failed"))
+        let digests = self.all.finish()?;
+        Ok(match self.members {
+            Some(members) => Digests { members: members.finish()?.ended, ..digests },
+            None => digests,
+        })
     }
 }
 
-/// What the thread has.
-struct Digesting {
-    diff_id: Hasher,
-    member: Option<Hasher>,
-    members: Vec<Digest>,
+/// A thread, and the way to it.
+struct Thread<T> {
+    sender: SyncSender<Message>,
+    handle: JoinHandle<T>,
 }
 
-impl Digesting {
+impl<T: Send + 'static> Thread<T> {
+    fn spawn<S: Send + 'static>(mut state: S, take: fn(&mut S, Message), finish: fn(S) -> T) -> io::Result<Self> {
+        let (sender, messages) = sync_channel(WAITING);
+        let handle = thread::Builder::new().spawn(move || {
+            messages.into_iter().for_each(|message| take(&mut state, message));
+            finish(state)
+        })?;
+        Ok(Self { sender, handle })
+    }
+
+    fn send(&self, message: Message) {
+        // The thread listens until the sender is gone; were it not there, `finish` would say so.
+        let _ = self.sender.send(message);
+    }
+
+    fn finish(self) -> io::Result<T> {
+        drop(self.sender);
+        self.handle.join().map_err(|_| io::Error::other("a thread that computes digests failed"))
+    }
+}
+
+/// The digest of all bytes, and perhaps those of members.
+struct All {
+    diff_id: Hasher,
+    members: Option<Members>,
+}
+
+impl All {
     fn take(&mut self, message: Message) {
-        match (message, &mut self.member) {
-            (Message::Bytes(bytes), Some(member)) => update_both(&mut self.diff_id, member, &bytes),
+        match (message, &mut self.members) {
+            (Message::Bytes(bytes), Some(members)) => update_both(&mut self.diff_id, &mut members.current, &bytes),
             (Message::Bytes(bytes), None) => self.diff_id.update(&bytes),
-            (Message::EndOfMember, Some(member)) => {
-                let ended = std::mem::replace(member, Hasher::new(Algorithm::Sha256));
-                self.members.push(ended.finish());
-            }
+            (Message::EndOfMember, Some(members)) => members.end(),
             (Message::EndOfMember, None) => {}
         }
+    }
+
+    fn finish(self) -> Digests {
+        Digests { diff_id: self.diff_id.finish(), members: self.members.map_or_else(Vec::new, |members| members.ended) }
+    }
+}
+
+/// The digests of members.
+struct Members {
+    current: Hasher,
+    ended: Vec<Digest>,
+}
+
+impl Members {
+    fn new() -> Self {
+        Self { current: Hasher::new(Algorithm::Sha256), ended: Vec::new() }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Bytes(bytes) => self.current.update(&bytes),
+            Message::EndOfMember => self.end(),
+        }
+    }
+
+    fn end(&mut self) {
+        let ended = std::mem::replace(&mut self.current, Hasher::new(Algorithm::Sha256));
+        self.ended.push(ended.finish());
     }
 }
