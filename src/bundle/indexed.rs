@@ -18,7 +18,7 @@ use super::body::{MAX_ENTRIES, MAX_NAMES};
 use super::entry::{Entry, Kind};
 use super::index::{Index, IndexError};
 use super::links::{Escape, Links};
-use super::order::compare_paths;
+use super::order::{Last, compare_paths};
 use super::part::Layer;
 pub use super::part::{LayerIndex, Piece, ReadContents};
 use crate::content::{self, ErrorKind, OpenRange, read_config};
@@ -86,6 +86,7 @@ pub struct Indexed {
     layers: Vec<Arc<Layer>>,
     /// All entries, in order.
     rows: Vec<Row>,
+    last: Last,
     /// How many bytes have been asked for.
     fetched: AtomicU64,
 }
@@ -159,7 +160,7 @@ impl Indexed {
 
     /// The number of the entry at `path`, if there is one.
     pub fn find(&self, path: impl AsRef<[u8]>) -> Option<usize> {
-        self.rows.binary_search_by(|row| compare_paths(row.entry(&self.layers).path(), &path)).ok()
+        self.last.find(path.as_ref(), &self.rows, |row| row.entry(&self.layers).path().as_bytes())
     }
 
     /// How many bytes have been asked for so far, the manifest not among them.
@@ -357,7 +358,7 @@ impl Layers {
 
     fn finish(self, fetched: u64) -> Result<Indexed, ReadError> {
         let rows = in_order(&self.decoded).map_err(|(layer, problem)| ReadError::Index { layer, problem })?;
-        let bundle = Indexed { layers: self.decoded, rows, fetched: fetched.into() };
+        let bundle = Indexed { layers: self.decoded, rows, last: Last::default(), fetched: fetched.into() };
         bundle.check_links()?;
         Ok(bundle)
     }

@@ -25,7 +25,7 @@ pub use index::{Index, IndexError, Member};
 pub use indexed::{Indexed, LayerIndex, MemberNumber, Piece, ReadContents, ReadError};
 pub use links::{Escape, Links};
 pub use member::{COMPRESSION_LEVEL, Cutter, MAX_MEMBER, MEMBER_HEADER, Place};
-pub use order::{Order, OrderError, compare_paths};
+pub use order::{Last, Order, OrderError, compare_paths};
 pub use pattern::{Pattern, PatternError, Patterns};
 pub use plan::{MemberPlan, members_of, plan_members};
 pub use section::{MAX_SECTION, SectionError, SectionKind};

@@ -1,6 +1,7 @@
 //! The order of entries: depth-first, siblings in byte order of their names, every parent a directory before them.
 
 use std::cmp::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::entry::{Entry, Kind};
 
@@ -13,6 +14,35 @@ pub fn compare_paths(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> Ordering {
     // No name has a NUL in it, so a slash that counts as NUL ends a component before any longer one.
     let rank = |&byte: &u8| if byte == b'/' { 0 } else { byte };
     a[alike..].iter().map(rank).cmp(b[alike..].iter().map(rank))
+}
+
+/// Where in a list of paths, which is in this order, one was looked for last: who looks for many looks for one after the
+/// other, as a rule.
+#[derive(Debug, Default)]
+pub struct Last(AtomicUsize);
+
+impl Last {
+    /// The number of what has this path in the list, of which each has the `path_of` it.
+    pub fn find<'a, T>(&self, path: &[u8], list: &'a [T], path_of: impl Fn(&'a T) -> &'a [u8]) -> Option<usize> {
+        let compare = |other: &'a T| compare_paths(path_of(other), path);
+        let last = self.0.load(Relaxed);
+        if let Some(rest) = list.get(last..) {
+            let mut near = rest.iter().map(compare);
+            match (near.next(), near.next()) {
+                (Some(Ordering::Equal), _) => return Some(last),
+                (Some(Ordering::Less), Some(Ordering::Equal)) => {
+                    self.0.store(last + 1, Relaxed);
+                    return Some(last + 1);
+                }
+                // Nothing comes between one and the next.
+                (Some(Ordering::Less), Some(Ordering::Greater) | None) => return None,
+                (Some(Ordering::Less | Ordering::Greater) | None, _) => {}
+            }
+        }
+        let found = list.binary_search_by(compare);
+        self.0.store(found.unwrap_or_else(|next| next.saturating_sub(1)), Relaxed);
+        found.ok()
+    }
 }
 
 /// Why an entry cannot stand where it stands.
@@ -93,6 +123,24 @@ mod tests {
         for a in &paths {
             for b in &paths {
                 assert_eq!(compare_paths(a, b), a.split('/').cmp(b.split('/')), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_is_found_wherever_another_was_looked_for_before() {
+        let paths = ["a", "a/b", "a-b", "c/d", "c/d/e", "f"];
+        let others = ["", "a/a", "a/c", "c", "c/e", "g"];
+        for count in 0..=paths.len() {
+            for (first, second) in
+                paths.iter().chain(&others).flat_map(|a| paths.iter().chain(&others).map(move |b| (a, b)))
+            {
+                let last = Last::default();
+                for path in [first, second] {
+                    let found = last.find(path.as_bytes(), &paths[..count], |path| path.as_bytes());
+                    let expected = paths[..count].iter().position(|other| other == path);
+                    assert_eq!(found, expected, "{path} in {:?}, after {first}", &paths[..count]);
+                }
             }
         }
     }

@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use self::apply::apply;
 use self::known::Tree;
 pub(super) use self::known::{Note, Stamp};
-use self::scene::Scene;
 pub use self::scene::{Doing, LocalChange};
+use self::scene::{Looked, Scene};
 use self::stage::{Made, Stage, check};
 pub(super) use self::state::Held;
 pub use self::state::States;
@@ -31,7 +31,7 @@ use super::part::{WAITING, send};
 use super::staging::Staging;
 use super::view::Node;
 use super::writer::Writer;
-use super::{Contents, UnpackOptions, Unpacked, listed, read, run, unpack};
+use super::{Contents, Limits, UnpackOptions, Unpacked, listed, read, run, unpack};
 use crate::bundle::{Indexed, MemberNumber};
 use crate::content::{self, ErrorKind, OpenRange};
 use crate::digest::Digest;
@@ -87,27 +87,44 @@ pub async fn update(
     options: &UnpackOptions,
 ) -> Result<Updated, Error> {
     let (path, states) = (target.to_owned(), options.states.clone());
-    let Some((held, known)) = blocking(move || look(&path, states.as_ref(), how)).await? else {
+    let Some(held) = blocking(move || take(&path, states.as_ref())).await? else {
         let unpacked = unpack(source, manifest, target, options).await?;
         return Ok(Updated { unpacked, outcome: Outcome::Pulled, discarded: Vec::new() });
     };
     let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
-    let is_there = known.is_all_of(job.manifest);
-    // The index comes while the directory is looked at, unless that may show that it is not needed.
-    let index = async { if is_there { Ok(None) } else { Indexed::open(source, manifest).await } };
-    let (scene, index) = futures::join!(blocking(move || Scene::look(held, known, how.verify)), index);
-    let (mut scene, mut bundle) = (scene?, index?);
+    let directory = held.directory().to_owned();
+    let looking = blocking(move || Looked::at(&directory));
+    // Meanwhile, what is known of it is read, and then the index, unless the one may show that the other is not needed.
+    let reading = async {
+        let (path, force) = (target.to_owned(), how.force);
+        let (held, known) = blocking(move || known_of(held, path, force)).await?;
+        let is_there = known.is_all_of(job.manifest);
+        let bundle = if is_there { None } else { open(source, manifest, options.limits).await? };
+        Ok::<_, Error>((held, known, is_there, bundle))
+    };
+    let (looked, read) = futures::join!(looking, reading);
+    let ((held, known, is_there, mut bundle), looked) = (read?, looked?);
+    let mut scene = blocking(move || Ok(Scene::new(held, known, looked, how.verify))).await?;
     if is_there {
         let (totals, looked_at) = blocking(move || Ok((if_unchanged(&mut scene, how)?, scene))).await?;
         if let Some(totals) = totals {
             return Ok(job.done(totals, false, 0, Vec::new()));
         }
-        (scene, bundle) = (looked_at, Indexed::open(source, manifest).await?);
+        (scene, bundle) = (looked_at, open(source, manifest, options.limits).await?);
     }
     match bundle {
-        Some(bundle) => job.fetch_members(source, scene, Arc::new(bundle), options).await,
+        Some(bundle) => job.fetch_members(source, scene, bundle).await,
         None => job.fetch_all(source, manifest, scene, options).await,
     }
+}
+
+/// Reads the index of a bundle, and sees that all of it can be unpacked; nothing, if the image is none.
+async fn open(source: &dyn OpenRange, manifest: &RawManifest, limits: Limits) -> Result<Option<Arc<Indexed>>, Error> {
+    let Some(bundle) = Indexed::open(source, manifest).await? else { return Ok(None) };
+    let bundle = Arc::new(bundle);
+    let checked = Arc::clone(&bundle);
+    blocking(move || Ok(check(&checked, limits)?)).await?;
+    Ok(Some(bundle))
 }
 
 /// Takes a target for itself, if it is to be known what is in it.
@@ -139,8 +156,8 @@ pub(super) fn publish(
     Ok(())
 }
 
-/// Finds out what is known of what is there: nothing is there, if all is to be unpacked.
-fn look(target: &Path, states: Option<&States>, how: UpdateOptions) -> Result<Option<(Held, State)>, Error> {
+/// Takes a target for itself that something is in; nothing, if all is to be unpacked.
+fn take(target: &Path, states: Option<&States>) -> Result<Option<Held>, Error> {
     let held = hold(states, target)?;
     let is_empty = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_none(),
@@ -150,12 +167,16 @@ fn look(target: &Path, states: Option<&States>, how: UpdateOptions) -> Result<Op
     if is_empty {
         return Ok(None);
     }
-    let held = held.ok_or_else(|| Error::NoStates(target.to_owned()))?;
+    held.map(Some).ok_or_else(|| Error::NoStates(target.to_owned()))
+}
+
+/// Finds out what is known of a target, of which something has to be, unless what is there is to go.
+fn known_of(held: Held, target: PathBuf, force: bool) -> Result<(Held, State), Error> {
     let known = held.load().unwrap_or_default();
-    if known.images.is_empty() && !how.force {
-        return Err(Error::Unknown(target.to_owned()));
+    if known.images.is_empty() && !force {
+        return Err(Error::Unknown(target));
     }
-    Ok(Some((held, known)))
+    Ok((held, known))
 }
 
 /// How many files and bytes there are, if the directory is as the one image has it that was unpacked there.
@@ -221,11 +242,9 @@ impl Job {
         source: &dyn OpenRange,
         mut scene: Scene,
         bundle: Arc<Indexed>,
-        options: &UnpackOptions,
     ) -> Result<Updated, Error> {
-        let (job, new, limits) = (self.clone(), Arc::clone(&bundle), options.limits);
+        let (job, new) = (self.clone(), Arc::clone(&bundle));
         let (mut scene, needs) = blocking(move || {
-            check(&new, limits)?;
             let needs = job.needs(&mut scene, &new)?;
             Ok((scene, needs))
         })

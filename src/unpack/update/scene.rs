@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cap_std::ambient_authority;
@@ -14,7 +14,7 @@ use flate2::Crc;
 use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use super::local::{Found, FoundKind, Handles};
 use super::state::{Held, State};
-use crate::bundle::{Entry, Indexed, MemberNumber, Piece, compare_paths};
+use crate::bundle::{Entry, Indexed, Last, MemberNumber, Piece, compare_paths};
 use crate::text::printable;
 use crate::unpack::error::Error;
 use crate::unpack::place::path_of;
@@ -80,12 +80,18 @@ pub(super) struct Scene {
     pub(super) standings: Vec<Standing>,
     /// What is older than this many seconds after 1970, and has just been read, is known from now on.
     settled: i64,
+    last: Last,
 }
 
-impl Scene {
-    /// Looks at all that is in the directory, of which this is known; reads files only if `distrusts` what shows without.
-    pub(super) fn look(held: Held, known: State, distrusts: bool) -> Result<Self, Error> {
-        let path = held.directory();
+/// All that is in a directory, without reading files.
+pub(super) struct Looked {
+    handles: Handles,
+    found: Vec<Found>,
+    settled: i64,
+}
+
+impl Looked {
+    pub(super) fn at(path: &Path) -> Result<Self, Error> {
         let top = Dir::open_ambient_dir(path, ambient_authority()).map_err(Error::local("open", path))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut handles = Handles::new(top);
@@ -93,13 +99,20 @@ impl Scene {
             let what = "read directory";
             Error::Local { what, path: path.join(path_of(&below)), source }
         })?;
+        Ok(Self { handles, found, settled: i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(SETTLED) })
+    }
+}
+
+impl Scene {
+    /// Puts what is in a directory beside what is known of it, but for what shows without reading files, if it `distrusts` that.
+    pub(super) fn new(held: Held, known: State, looked: Looked, distrusts: bool) -> Self {
+        let Looked { handles, found, settled } = looked;
         let standings = found.iter().map(|found| standing(found, &known, distrusts)).collect();
-        let settled = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(SETTLED);
-        Ok(Self { held, known, handles, found, standings, settled })
+        Self { held, known, handles, found, standings, settled, last: Last::default() }
     }
 
     pub(super) fn find(&self, path: &[u8]) -> Option<usize> {
-        self.found.binary_search_by(|found| compare_paths(&found.path, path)).ok()
+        self.last.find(path, &self.found, |found| &found.path)
     }
 
     /// Reads files that have to be read, and finds those that `new` has in this way, and then those of known images.
