@@ -112,7 +112,7 @@ impl Error {
         match self {
             Self::Source(error) => error.kind(),
             Self::Layer { fault: Fault::Local { .. }, .. }
-            | Self::Finish(Fault::Local { .. })
+            | Self::Finish(Fault::Local { .. } | Fault::OtherContents(_))
             | Self::Local { .. }
             | Self::Occupied(_) => ErrorKind::Local,
             Self::NothingPicked => ErrorKind::NotFound,
@@ -238,6 +238,10 @@ pub enum Fault {
         /// Why it failed.
         source: io::Error,
     },
+
+    /// A file of the target that is left as it is by size, time and inode has other contents than it had.
+    #[error("file \"{0}\" has other contents than it had when it was unpacked, or is being changed")]
+    OtherContents(String),
 
     /// The archive of a bundle is not as the format has it.
     #[error(transparent)]

@@ -13,7 +13,7 @@ use crate::archives::Image;
 use crate::archives::ours::{Layer, Row, dir, file, link, program};
 use crate::archives::snapshot;
 use crate::model::{Site, Whose, fresh, names, without_top};
-use crate::program::{Desk, Ran, finish};
+use crate::program::{Desk, Ran, finish, noise};
 use crate::random::Random;
 
 const FORCE: UpdateOptions = UpdateOptions { force: true, verify: false };
@@ -167,6 +167,27 @@ async fn who_distrusts_sizes_and_times_finds_what_they_hide() {
         assert_eq!(updated.discarded.len(), 1);
         assert_eq!(fs::read(path).unwrap(), b"two");
     }
+}
+
+#[tokio::test]
+async fn what_sizes_and_times_hide_in_a_large_file_does_not_get_into_the_next_version() {
+    let mut contents = noise(3_000_000);
+    let mut old = Layer::of(&[file("large", contents.clone())]).image();
+    contents[2_999_999] ^= 1;
+    let mut new = Layer::of(&[file("large", contents.clone())]).image();
+    let site = Site::new();
+    site.pull(&mut old).await;
+    let path = site.target().join("large");
+    age(&path);
+    assert_eq!(site.update(&mut old).await.unwrap().outcome, Outcome::Unchanged);
+    change_unseen(&path);
+    let before = site.look();
+    let error = site.update(&mut new).await.unwrap_err();
+    assert!(error.to_string().ends_with("1 local change: large (modified)"), "{error}");
+    assert_eq!(site.look(), before);
+    let updated = site.update_so(&mut new, FORCE).await.unwrap();
+    assert_eq!((updated.outcome, updated.discarded.len()), (Outcome::Updated, 1));
+    assert!(fs::read(path).unwrap() == contents);
 }
 
 /// A file that is written right after another one may have the same time.

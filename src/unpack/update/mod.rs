@@ -26,7 +26,7 @@ use self::stage::{Made, Stage, check};
 pub(super) use self::state::Held;
 pub use self::state::States;
 use self::state::{Image, State};
-use super::error::Error;
+use super::error::{Error, Fault};
 use super::part::{WAITING, send};
 use super::staging::Staging;
 use super::view::Node;
@@ -80,6 +80,22 @@ pub struct Updated {
 /// Those of [`unpack`]; [`Error::Changed`] when somebody has changed something there that is not as in the image anyway,
 /// and [`Error::Unknown`] when nothing is known of what is there, unless that is to go; [`Error::Busy`].
 pub async fn update(
+    source: &dyn OpenRange,
+    manifest: &RawManifest,
+    target: &Path,
+    how: UpdateOptions,
+    options: &UnpackOptions,
+) -> Result<Updated, Error> {
+    match update_as(source, manifest, target, how, options).await {
+        // Size, time and inode have said what is not so: now everything is read.
+        Err(Error::Finish(Fault::OtherContents(_))) if !how.verify => {
+            update_as(source, manifest, target, UpdateOptions { verify: true, ..how }, options).await
+        }
+        done => done,
+    }
+}
+
+async fn update_as(
     source: &dyn OpenRange,
     manifest: &RawManifest,
     target: &Path,
@@ -275,10 +291,11 @@ impl Job {
         let wanted: Vec<usize> = (0..bundle.entries().len()).filter(|&entry| !scene.has(bundle, entry)).collect();
         let mut is_here = BTreeSet::new();
         for &entry in &wanted {
-            let is_file = scene.find(bundle.entry(entry).path().as_bytes()).is_some();
             // Of a large file, the directory may have parts.
-            if is_file && bundle.members_with(entry).len() > 1 {
-                is_here.extend(bundle.members_with(entry).filter(|&member| scene.rebuild(bundle, member).is_some()));
+            if bundle.members_with(entry).len() > 1 {
+                let members = bundle.members_with(entry).enumerate();
+                is_here
+                    .extend(members.filter(|&(nth, _)| scene.has_part(bundle, entry, nth)).map(|(_, member)| member));
             }
         }
         Ok(Needs { wanted, is_here, discarded })

@@ -168,9 +168,19 @@ impl Scene {
             }
     }
 
-    /// What is in a member of `bundle`, if the directory has that.
-    pub(super) fn rebuild(&mut self, bundle: &Indexed, member: MemberNumber) -> Option<Vec<Piece>> {
-        rebuild(&mut self.handles, bundle, member)
+    /// Whether the directory has the part of a large file that is in the `nth` member with this entry. Where that shows without
+    /// reading, it is not read.
+    pub(super) fn has_part(&mut self, bundle: &Indexed, entry: usize, nth: usize) -> bool {
+        let path = bundle.entry(entry).path().as_bytes();
+        let Some(found) = self.find(path) else { return false };
+        if let Standing::Of(number) = self.standings[found]
+            && let Some(old) = self.known.images[number].tree.bundle()
+        {
+            let part_of_old = old.find(path).and_then(|at| old.members_of(at).nth(nth));
+            return part_of_old == bundle.members_of(entry).nth(nth);
+        }
+        let member = bundle.members_with(entry).nth(nth);
+        member.is_some_and(|member| rebuild(&mut self.handles, bundle, member).is_some())
     }
 
     /// What has been changed, but for what is as `new` has it anyway.

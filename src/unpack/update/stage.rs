@@ -1,9 +1,13 @@
 //! What has to be in a directory and is not: made in a hidden directory inside of it, and verified there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, available_parallelism};
 
 use bytes::Bytes;
-use cap_std::fs::{Dir, FileExt};
+use cap_std::fs::{Dir, File, FileExt};
 use tokio::sync::mpsc;
 
 use super::known::{Note, RowKind, Tree};
@@ -11,13 +15,16 @@ use super::local::{FoundKind, Handles, is_same};
 use super::scene::{Scene, Standing};
 use crate::bundle::{Entry, Indexed, Kind, MemberNumber};
 use crate::unpack::Limits;
-use crate::unpack::error::{Error, Fault};
+use crate::unpack::error::{Error, Fault, shown};
 use crate::unpack::item::{Contents, Item, Nowhere, Piece, Sink};
 use crate::unpack::part::{Message, stopped};
 use crate::unpack::place::{Place, names};
 use crate::unpack::staging::Staging;
 use crate::unpack::view::{Rules, View};
 use crate::unpack::writer::Writer;
+
+/// How many members of a large file are read at once, at most.
+const MAX_READING: usize = 8;
 
 /// The hidden directory, and what is in it. Dropped, it is removed.
 pub(super) struct Staged {
@@ -57,7 +64,7 @@ impl Stage {
     pub(super) fn fill(
         &mut self,
         scene: &mut Scene,
-        bundle: &Indexed,
+        bundle: &Arc<Indexed>,
         wanted: &[usize],
         is_here: &BTreeSet<MemberNumber>,
         pieces: mpsc::Receiver<Message>,
@@ -66,7 +73,8 @@ impl Stage {
         let mut view = View::new(&mut sink, Limits { entries: u64::MAX, bytes: u64::MAX });
         view.begin(Rules { whiteouts: false, unique: true });
         let (mut made, mut files) = (Vec::new(), 0..);
-        let mut source = Source { scene, bundle, is_here, pieces, members: Vec::new(), first: None };
+        let mut source =
+            Source { scene, bundle, is_here, pieces, members: Vec::new(), local: Local::default(), first: None };
         for &number in wanted {
             let entry = bundle.entry(number);
             source.begin(number)?;
@@ -148,11 +156,13 @@ impl Contents for Nothing {
 /// The contents of one entry after the other.
 struct Source<'a> {
     scene: &'a mut Scene,
-    bundle: &'a Indexed,
+    bundle: &'a Arc<Indexed>,
     is_here: &'a BTreeSet<MemberNumber>,
     pieces: mpsc::Receiver<Message>,
     /// The members with this entry that have not been read, the last first.
     members: Vec<MemberNumber>,
+    /// Those of them that the directory has.
+    local: Local,
     /// What has been read and not been handed out.
     first: Option<Bytes>,
 }
@@ -161,6 +171,13 @@ impl Source<'_> {
     /// Begins the next entry.
     fn begin(&mut self, entry: usize) -> Result<(), Fault> {
         self.members = self.bundle.members_with(entry).collect();
+        let is_here: VecDeque<_> =
+            self.members.iter().copied().filter(|member| self.is_here.contains(member)).collect();
+        if !is_here.is_empty() {
+            let path = self.bundle.entry(entry).path();
+            let file = self.scene.handles.file(path.as_bytes()).ok().map(Arc::new);
+            self.local = Local { path: shown(path.as_bytes()), file, waiting: is_here, reading: VecDeque::new() };
+        }
         self.members.reverse();
         self.first = self.read()?;
         Ok(())
@@ -169,12 +186,10 @@ impl Source<'_> {
     /// What is in the next member.
     fn read(&mut self) -> Result<Option<Bytes>, Fault> {
         let Some(member) = self.members.pop() else { return Ok(None) };
-        if !self.is_here.contains(&member) {
-            return Ok(Some(self.pieces.blocking_recv().flatten().ok_or_else(stopped)?.bytes));
+        if self.is_here.contains(&member) {
+            return self.local.read(self.bundle).map(Some);
         }
-        let pieces = self.scene.rebuild(self.bundle, member);
-        let gone = || std::io::Error::other("a file of the directory has changed meanwhile");
-        Ok(Some(pieces.and_then(|mut pieces| pieces.pop()).ok_or_else(gone)?.bytes))
+        Ok(Some(self.pieces.blocking_recv().flatten().ok_or_else(stopped)?.bytes))
     }
 
     /// Whether the directory has a file with these contents, all of which are at hand.
@@ -209,6 +224,38 @@ impl Contents for Source<'_> {
             None => self.read()?,
         };
         Ok(next.map_or(Piece::End, Piece::from))
+    }
+}
+
+/// The members of a large file that the directory has: some are read and held against their digests at once, on threads of
+/// their own.
+#[derive(Default)]
+struct Local {
+    path: String,
+    file: Option<Arc<File>>,
+    waiting: VecDeque<MemberNumber>,
+    reading: VecDeque<JoinHandle<io::Result<Option<Bytes>>>>,
+}
+
+impl Local {
+    /// What is in the next one.
+    fn read(&mut self, bundle: &Arc<Indexed>) -> Result<Bytes, Fault> {
+        let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_READING);
+        while self.reading.len() < threads
+            && let (Some(file), Some(member)) = (&self.file, self.waiting.pop_front())
+        {
+            let (file, bundle) = (Arc::clone(file), Arc::clone(bundle));
+            self.reading.push_back(thread::Builder::new().spawn(move || {
+                // It is in no member with others.
+                let pieces = bundle.rebuild(member, &mut |_, offset, buffer| file.read_exact_at(buffer, offset))?;
+                Ok(pieces.and_then(|mut pieces| pieces.pop()).map(|piece| piece.bytes))
+            })?);
+        }
+        let read = self.reading.pop_front().map(JoinHandle::join);
+        match read {
+            Some(Ok(Ok(Some(bytes)))) => Ok(bytes),
+            _ => Err(Fault::OtherContents(self.path.clone())),
+        }
     }
 }
 
