@@ -228,7 +228,7 @@ enum State {
 /// Whether the processor has instructions for SHA-256.
 fn has_instructions() -> bool {
     #[cfg(target_arch = "x86_64")]
-    let has = std::arch::is_x86_feature_detected!("sha");
+    let has = std::arch::is_x86_feature_detected!("sha") && std::arch::is_x86_feature_detected!("sse4.1");
     #[cfg(target_arch = "aarch64")]
     let has = std::arch::is_aarch64_feature_detected!("sha2");
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -236,10 +236,10 @@ fn has_instructions() -> bool {
     has
 }
 
-/// Whether [`update_both`] makes two digests sooner than a thread for each would: where the processor has instructions for
-/// SHA-256, one stream of it does not keep them busy.
-pub fn are_sooner_together() -> bool {
-    has_instructions()
+/// Whether [`update_both`] makes a digest of this kind and one of SHA-256 sooner than a thread for each would: where the
+/// processor has instructions for SHA-256, one stream of it does not keep them busy.
+pub fn are_sooner_together(with: Algorithm) -> bool {
+    with == Algorithm::Sha256 && has_instructions()
 }
 
 impl State {

@@ -22,22 +22,23 @@ pub fn compare_paths(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> Ordering {
 pub struct Last(AtomicUsize);
 
 impl Last {
-    /// The number of what has this path in the list, of which each has the `path_of` it.
+    /// The number of what has this path in the list, which is in order and has no path twice; `path_of` says which path
+    /// something in it has.
     pub fn find<'a, T>(&self, path: &[u8], list: &'a [T], path_of: impl Fn(&'a T) -> &'a [u8]) -> Option<usize> {
         let compare = |other: &'a T| compare_paths(path_of(other), path);
         let last = self.0.load(Relaxed);
-        if let Some(rest) = list.get(last..) {
-            let mut near = rest.iter().map(compare);
-            match (near.next(), near.next()) {
-                (Some(Ordering::Equal), _) => return Some(last),
-                (Some(Ordering::Less), Some(Ordering::Equal)) => {
+        match list.get(last).map(compare) {
+            Some(Ordering::Equal) => return Some(last),
+            Some(Ordering::Less) => match list.get(last + 1).map(compare) {
+                Some(Ordering::Less) => {}
+                Some(Ordering::Equal) => {
                     self.0.store(last + 1, Relaxed);
                     return Some(last + 1);
                 }
                 // Nothing comes between one and the next.
-                (Some(Ordering::Less), Some(Ordering::Greater) | None) => return None,
-                (Some(Ordering::Less | Ordering::Greater) | None, _) => {}
-            }
+                Some(Ordering::Greater) | None => return None,
+            },
+            Some(Ordering::Greater) | None => {}
         }
         let found = list.binary_search_by(compare);
         self.0.store(found.unwrap_or_else(|next| next.saturating_sub(1)), Relaxed);

@@ -12,7 +12,7 @@ use super::cache::{Bases, Stored, front};
 use super::plan::{Member, Plan};
 use super::scan::Tree;
 use crate::bundle::{COMPRESSION_LEVEL, END_OF_ARCHIVE, Kind};
-use crate::digest::{Digest, are_sooner_together};
+use crate::digest::{Algorithm, Digest, are_sooner_together};
 
 /// How many tar bytes may be under way at once, however many threads there are. Their compressed members come on top,
 /// which are rarely larger.
@@ -197,7 +197,7 @@ impl Worker {
             unreachable!("the buffer is as long as libdeflate says is enough")
         };
         let gzip = compressed[..length].to_vec();
-        let digest = (!are_sooner_together()).then(|| Digest::sha256(tar));
+        let digest = (!are_sooner_together(Algorithm::Sha256)).then(|| Digest::sha256(tar));
         Packed::Made { tar: mem::take(tar), gzip, digest, is_cached: false }
     }
 

@@ -36,7 +36,11 @@ enum Message {
 impl DiffId {
     /// A digest of one kind for all bytes. If `of_members`, there is one for each member as well.
     pub(super) fn new(algorithm: Algorithm, of_members: bool) -> io::Result<Self> {
-        let (together, apart) = match (of_members, are_sooner_together()) {
+        Self::on_threads(algorithm, of_members, are_sooner_together(algorithm))
+    }
+
+    fn on_threads(algorithm: Algorithm, of_members: bool, together: bool) -> io::Result<Self> {
+        let (together, apart) = match (of_members, together) {
             (true, true) => (Some(Members::new()), None),
             (true, false) => (None, Some(Members::new())),
             (false, _) => (None, None),
@@ -141,5 +145,30 @@ impl Members {
     fn end(&mut self) {
         let ended = std::mem::replace(&mut self.current, Hasher::new(Algorithm::Sha256));
         self.ended.push(ended.finish());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of them is used depends on the processor that the tests run on.
+    #[test]
+    fn on_one_thread_and_on_two_digests_are_the_same() {
+        let parts = ["one", "", "two and three", "x"].map(|part| Bytes::from(part.repeat(9000)));
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            for (of_members, together) in [(true, true), (true, false), (false, true), (false, false)] {
+                let digests = DiffId::on_threads(algorithm, of_members, together).unwrap();
+                for part in &parts {
+                    digests.update(part.slice(..part.len() / 3));
+                    digests.update(part.slice(part.len() / 3..));
+                    digests.end_member();
+                }
+                let Digests { diff_id, members } = digests.finish().unwrap();
+                assert_eq!(diff_id, algorithm.digest(&parts.concat()));
+                let expected: Vec<Digest> = parts.iter().map(|part| Digest::sha256(part)).collect();
+                assert_eq!(members, if of_members { expected } else { Vec::new() });
+            }
+        }
     }
 }

@@ -128,6 +128,7 @@ impl Error {
             Self::NoStates(_) => Some("set HOME or XDG_STATE_HOME, where that is kept"),
             Self::Changed { .. } => Some("--force discards what has been changed there"),
             Self::Busy(_) => Some("try again once that has ended"),
+            Self::Finish(Fault::OtherContents(_)) => Some("try again once nobody writes to it"),
             Self::NothingPicked => Some("bndlr ls shows what is in it"),
             Self::Index(_) => Some("choose one of its images by platform or by digest"),
             Self::Layer { fault: Fault::Collision(_), .. } | Self::Finish(Fault::Collision(_)) => {
@@ -239,8 +240,8 @@ pub enum Fault {
         source: io::Error,
     },
 
-    /// A file of the target that is left as it is by size, time and inode has other contents than it had.
-    #[error("file \"{0}\" has other contents than it had when it was unpacked, or is being changed")]
+    /// A file of the target, of which parts were to be kept, has other contents than it was taken to have.
+    #[error("file \"{0}\" is not what it was taken for: it may be changed just now")]
     OtherContents(String),
 
     /// The archive of a bundle is not as the format has it.

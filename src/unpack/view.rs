@@ -82,7 +82,7 @@ struct Last {
 
 pub(super) struct View<'a> {
     sink: &'a mut dyn Sink,
-    limits: Limits,
+    tally: Tally,
     nodes: BTreeMap<Place, Node>,
     rules: Rules,
     layer: u32,
@@ -91,26 +91,82 @@ pub(super) struct View<'a> {
     last: Option<Last>,
     /// How many files have been made.
     files: u32,
+    steps: u64,
+}
+
+/// How much there is, and how much there may be.
+struct Tally {
+    limits: Limits,
     entries: u64,
     bytes: u64,
     names: u64,
-    steps: u64,
+}
+
+impl Tally {
+    fn new(limits: Limits) -> Self {
+        Self { limits, entries: 0, bytes: 0, names: 0 }
+    }
+
+    /// Counts what an entry takes.
+    fn count(&mut self, item: &Item) -> Result<(), Fault> {
+        let (size, target) = match &item.kind {
+            Kind::Directory => (0, 0),
+            Kind::File { size } => (*size, 0),
+            Kind::Symlink { target } => (0, target.len()),
+            Kind::HardLink { original } => (0, original.len()),
+        };
+        self.entries += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        self.names += (item.path.len() + target) as u64;
+        let Limits { entries, bytes } = self.limits;
+        limit("entries", self.entries, entries, item)?;
+        limit("bytes of files", self.bytes, bytes, item)?;
+        limit("bytes of names", self.names, entries.saturating_mul(NAMES_PER_ENTRY), item)
+    }
+}
+
+/// Whether a view would take these entries of a bundle, of which it is known that they are in order, each once, and each in a
+/// directory. Nothing is kept of them.
+pub(super) fn check(entries: impl Iterator<Item = Item>, limits: Limits) -> Result<(), Fault> {
+    let mut tally = Tally::new(limits);
+    for item in entries {
+        tally.count(&item)?;
+        let names = names(&item.path)?;
+        check_length(&item, names.iter().map(|name| name.len() + 1).sum::<usize>().saturating_sub(1))?;
+        if let Kind::Symlink { target } = &item.kind {
+            check_target(&item, target)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_length(item: &Item, length: usize) -> Result<(), Fault> {
+    // The kernel takes paths of up to 4095 bytes.
+    if length < MAX_PATH {
+        return Ok(());
+    }
+    Err(Fault::Name { path: shown(&item.path), problem: "has a path that is too long" })
+}
+
+fn check_target(item: &Item, target: &[u8]) -> Result<(), Fault> {
+    if !target.is_empty() && !target.contains(&0) && target.len() < MAX_PATH {
+        return Ok(());
+    }
+    let problem = "has a target that is empty, too long or has a NUL in it";
+    Err(Fault::Name { path: shown(&item.path), problem })
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(sink: &'a mut dyn Sink, limits: Limits) -> Self {
         Self {
             sink,
-            limits,
+            tally: Tally::new(limits),
             nodes: BTreeMap::new(),
             rules: Rules::default(),
             layer: 0,
             cleared: BTreeSet::new(),
             last: None,
             files: 0,
-            entries: 0,
-            bytes: 0,
-            names: 0,
             steps: 0,
         }
     }
@@ -125,7 +181,7 @@ impl<'a> View<'a> {
 
     /// Applies an entry of the layer.
     pub(super) fn apply(&mut self, item: &Item, contents: &mut dyn Contents) -> Result<(), Fault> {
-        self.count(item)?;
+        self.tally.count(item)?;
         let names = names(&item.path)?;
         let Some((&name, parents)) = names.split_last() else {
             // `./`, which many archives begin with. The target's own mode is not the archive's to say.
@@ -149,23 +205,6 @@ impl<'a> View<'a> {
         self.put(item, place, contents)
     }
 
-    /// Counts what an entry takes.
-    fn count(&mut self, item: &Item) -> Result<(), Fault> {
-        let (size, target) = match &item.kind {
-            Kind::Directory => (0, 0),
-            Kind::File { size } => (*size, 0),
-            Kind::Symlink { target } => (0, target.len()),
-            Kind::HardLink { original } => (0, original.len()),
-        };
-        self.entries += 1;
-        self.bytes = self.bytes.saturating_add(size);
-        self.names += (item.path.len() + target) as u64;
-        let Limits { entries, bytes } = self.limits;
-        limit("entries", self.entries, entries, item)?;
-        limit("bytes of files", self.bytes, bytes, item)?;
-        limit("bytes of names", self.names, entries.saturating_mul(NAMES_PER_ENTRY), item)
-    }
-
     /// The place of `name` in the directory that `parents` lead to, which is made where it is missing.
     fn enter(&mut self, item: &Item, parents: &[&[u8]], name: &[u8]) -> Result<Place, Fault> {
         let joined = parents.join(&0);
@@ -179,10 +218,7 @@ impl<'a> View<'a> {
             }
         };
         place.push(name);
-        // The kernel takes paths of up to 4095 bytes.
-        if place.length() >= MAX_PATH {
-            return Err(Fault::Name { path: shown(&item.path), problem: "has a path that is too long" });
-        }
+        check_length(item, place.length())?;
         Ok(place)
     }
 
@@ -194,7 +230,7 @@ impl<'a> View<'a> {
         let mut followed = 0;
         while let Some(name) = ahead.pop() {
             self.steps += 1;
-            let allowed = self.limits.entries.saturating_mul(STEPS_PER_ENTRY);
+            let allowed = self.tally.limits.entries.saturating_mul(STEPS_PER_ENTRY);
             limit("steps to follow links", self.steps, allowed, item)?;
             match &name[..] {
                 b"" | b"." => continue,
@@ -276,10 +312,7 @@ impl<'a> View<'a> {
                 self.insert(place, mode, NodeKind::File { size: *size, number });
             }
             Kind::Symlink { target } => {
-                if target.is_empty() || target.contains(&0) || target.len() >= MAX_PATH {
-                    let problem = "has a target that is empty, too long or has a NUL in it";
-                    return Err(Fault::Name { path: shown(&item.path), problem });
-                }
+                check_target(item, target)?;
                 self.remove(&place)?;
                 self.sink.symlink(&place, target)?;
                 self.insert(place, 0o777, NodeKind::Symlink { target: target[..].into() });

@@ -100,6 +100,23 @@ async fn of_a_large_file_only_what_has_changed_is_fetched() {
     assert!(fs::read(scene.site.target().join("large")).unwrap() == contents);
 }
 
+#[tokio::test]
+async fn a_large_file_grows_and_shrinks_by_zeros_that_the_archive_would_fill_it_up_with() {
+    let (scene, directory) = (Scene::new(|_| ()).await, tempfile::tempdir().unwrap());
+    let noise = noise(2_000_000);
+    for (number, zeros) in [0, 100, 60, 700, 1500, 0].into_iter().enumerate() {
+        let contents = [&noise[..], &vec![0; zeros]].concat();
+        fs::write(directory.path().join("large"), &contents).unwrap();
+        if number > 2 {
+            fs::write(directory.path().join("next"), "").unwrap();
+        }
+        let tag = format!("v{number}");
+        scene.push(directory.path(), &tag).await;
+        scene.update(&tag).await;
+        assert!(fs::read(scene.site.target().join("large")).unwrap() == contents, "{zeros}");
+    }
+}
+
 /// Takes `Range` out of a request.
 fn without_range(head: &mut Vec<u8>) {
     let text = String::from_utf8(head.clone()).unwrap();

@@ -28,7 +28,7 @@ use crate::digest::{Algorithm, Digest, Hasher};
 pub const DEFAULT_CACHE_SIZE: u64 = 1 << 30;
 
 /// What part of the limit comes on top of it, for what a layer has beside the bytes of its files.
-const MORE: u64 = 64;
+const SLACK: u64 = 64;
 /// What a file counts for at least, so that there are never too many to look through.
 const MIN_FILE: u64 = 256 * 1024;
 /// How many layers of the same entries are looked at.
@@ -61,7 +61,7 @@ pub struct CacheContents {
 
 impl Cache {
     /// The cache in `directory`, which is made if need be, and which holds about `limit` bytes at most: the layers that
-    /// were used last. A directory of so many bytes finds room, even if it cannot be compressed.
+    /// were used last. One file of so many bytes finds room, even if it cannot be compressed.
     ///
     /// # Errors
     /// When the directory cannot be made, or when others could put layers there.
@@ -134,7 +134,8 @@ impl Cache {
     /// packed again, and that is all.
     pub(super) fn keep(&self, file: &File, name: &Name, record: &Record) {
         let path = self.directory.join(name.to_string());
-        if record.size > self.room() || path.exists() || record.append(file).is_err() {
+        let is_too_large = || file.metadata().map_or(true, |metadata| metadata.len() > self.room());
+        if record.size > self.room() || path.exists() || record.append(file).is_err() || is_too_large() {
             return;
         }
         if link(file, &path).or_else(|_| self.copy(file, &path)).is_ok() {
@@ -152,7 +153,7 @@ impl Cache {
     }
 
     fn room(&self) -> u64 {
-        self.limit.saturating_add(self.limit / MORE)
+        self.limit.saturating_add(self.limit / SLACK)
     }
 
     /// Removes what was used longest ago.

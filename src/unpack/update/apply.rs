@@ -3,6 +3,7 @@
 //! Before the first step, it is kept what was known of the directory and what it is to become. So whatever ends this in
 //! the middle, it can be done again.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -40,7 +41,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(scene: &Scene, tree: &Tree, staged: &[Option<Note>]) -> Self {
+    fn new(scene: &Scene, tree: &Tree, staged: &BTreeMap<usize, Note>) -> Self {
         let mut plan = Self::default();
         for (number, row) in tree.rows().enumerate() {
             let found = scene.find(row.path).map(|found| &scene.found[found]);
@@ -49,7 +50,7 @@ impl Plan {
                     plan.directories.push(number);
                     plan.modes.push(number);
                 }
-                _ if staged[number].is_some() => plan.moved.push(number),
+                _ if staged.contains_key(&number) => plan.moved.push(number),
                 RowKind::Directory | RowKind::File { .. } if found.is_some_and(|found| found.mode != row.mode) => {
                     plan.modes.push(number);
                 }
@@ -101,7 +102,8 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
     if !plan.is_empty() {
         scene.handles.forget();
         look_again(&mut scene, &new.tree, &plan)?;
-        let mut images: Vec<Image> = scene.known.images.iter().map(Image::from).collect();
+        // What is known of them is not needed any more, and takes most of the memory that there is.
+        let mut images: Vec<Image> = scene.known.images.drain(..).map(Image::from).collect();
         images.retain(|image| image.digest != new.digest);
         images.drain(..images.len().saturating_sub(MAX_BEFORE));
         images.push(Image::from(&new));
@@ -118,9 +120,9 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
 /// What each file is to be known by.
 fn notes(scene: &mut Scene, tree: &Tree, staged: &Staged) -> Vec<Note> {
     let nothing = Note { stamp: None, checksum: 0 };
-    let note = |(number, row): (usize, Row<'_>)| match (row.kind, staged.rows[number]) {
+    let note = |(number, row): (usize, Row<'_>)| match (row.kind, staged.rows.get(&number)) {
         (RowKind::Directory | RowKind::Symlink { .. }, _) => nothing,
-        (RowKind::File { .. }, Some(note)) => note,
+        (RowKind::File { .. }, Some(note)) => *note,
         (RowKind::File { .. }, None) => scene.find(row.path).map_or(nothing, |found| scene.note(found)),
     };
     tree.rows().enumerate().map(note).collect()

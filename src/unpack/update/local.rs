@@ -96,6 +96,7 @@ impl Handles {
             }
             all.push(found);
         }
+        all.shrink_to_fit();
         Ok(all)
     }
 

@@ -22,14 +22,15 @@ use self::known::Tree;
 pub(super) use self::known::{Note, Stamp};
 pub use self::scene::{Doing, LocalChange};
 use self::scene::{Looked, Scene};
-use self::stage::{Made, Stage, check};
+use self::stage::{Made, Stage};
 pub(super) use self::state::Held;
 pub use self::state::States;
 use self::state::{Image, State};
 use super::error::{Error, Fault};
+use super::item::Item;
 use super::part::{WAITING, send};
 use super::staging::Staging;
-use super::view::Node;
+use super::view::{self, Node};
 use super::writer::Writer;
 use super::{Contents, Limits, UnpackOptions, Unpacked, listed, read, run, unpack};
 use crate::bundle::{Indexed, MemberNumber};
@@ -88,7 +89,8 @@ pub async fn update(
 ) -> Result<Updated, Error> {
     match update_as(source, manifest, target, how, options).await {
         // Size, time and inode have said what is not so: now everything is read.
-        Err(Error::Finish(Fault::OtherContents(_))) if !how.verify => {
+        Err(Error::Finish(fault @ Fault::OtherContents(_))) if !how.verify => {
+            tracing::debug!("* {fault}: all files are read");
             update_as(source, manifest, target, UpdateOptions { verify: true, ..how }, options).await
         }
         done => done,
@@ -109,7 +111,7 @@ async fn update_as(
     };
     let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
     let directory = held.directory().to_owned();
-    let looking = blocking(move || Looked::at(&directory));
+    let looking = async { Ok::<_, Error>(blocking(move || Looked::at(&directory)).await) };
     // Meanwhile, what is known of it is read, and then the index, unless the one may show that the other is not needed.
     let reading = async {
         let (path, force) = (target.to_owned(), how.force);
@@ -118,8 +120,8 @@ async fn update_as(
         let bundle = if is_there { None } else { open(source, manifest, options.limits).await? };
         Ok::<_, Error>((held, known, is_there, bundle))
     };
-    let (looked, read) = futures::join!(looking, reading);
-    let ((held, known, is_there, mut bundle), looked) = (read?, looked?);
+    let (looked, (held, known, is_there, mut bundle)) = futures::try_join!(looking, reading)?;
+    let looked = looked?;
     let mut scene = blocking(move || Ok(Scene::new(held, known, looked, how.verify))).await?;
     if is_there {
         let (totals, looked_at) = blocking(move || Ok((if_unchanged(&mut scene, how)?, scene))).await?;
@@ -139,7 +141,7 @@ async fn open(source: &dyn OpenRange, manifest: &RawManifest, limits: Limits) ->
     let Some(bundle) = Indexed::open(source, manifest).await? else { return Ok(None) };
     let bundle = Arc::new(bundle);
     let checked = Arc::clone(&bundle);
-    blocking(move || Ok(check(&checked, limits)?)).await?;
+    blocking(move || Ok(view::check(checked.entries().map(Item::from), limits)?)).await?;
     Ok(Some(bundle))
 }
 
@@ -157,7 +159,7 @@ pub(super) fn publish(
     writer: Writer,
 ) -> Result<(), Error> {
     let moves_up = staging.moves_up();
-    let keep = |image: &Image, is_complete| {
+    let keep = |image: &Image<'_>, is_complete| {
         if let Err(error) = held.save(std::slice::from_ref(image), is_complete, false) {
             tracing::debug!("* what is unpacked will not be known: {error}");
         }

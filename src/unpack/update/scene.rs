@@ -78,6 +78,7 @@ pub(super) struct Scene {
     pub(super) found: Vec<Found>,
     /// Of each that was found.
     pub(super) standings: Vec<Standing>,
+    distrusts: bool,
     /// What is older than this many seconds after 1970, and has just been read, is known from now on.
     settled: i64,
     last: Last,
@@ -104,11 +105,12 @@ impl Looked {
 }
 
 impl Scene {
-    /// Puts what is in a directory beside what is known of it, but for what shows without reading files, if it `distrusts` that.
+    /// Puts what is in a directory beside what is known of it. If it `distrusts` sizes, times and inodes, nothing is known of a
+    /// file until it has been read.
     pub(super) fn new(held: Held, known: State, looked: Looked, distrusts: bool) -> Self {
         let Looked { handles, found, settled } = looked;
         let standings = found.iter().map(|found| standing(found, &known, distrusts)).collect();
-        Self { held, known, handles, found, standings, settled, last: Last::default() }
+        Self { held, known, handles, found, standings, distrusts, settled, last: Last::default() }
     }
 
     pub(super) fn find(&self, path: &[u8]) -> Option<usize> {
@@ -168,16 +170,18 @@ impl Scene {
             }
     }
 
-    /// Whether the directory has the part of a large file that is in the `nth` member with this entry. Where that shows without
-    /// reading, it is not read.
+    /// Whether the directory has the part of a large file that is in the `nth` member with this entry. Where a known image
+    /// says so, it is not read: it is verified when it is used.
     pub(super) fn has_part(&mut self, bundle: &Indexed, entry: usize, nth: usize) -> bool {
         let path = bundle.entry(entry).path().as_bytes();
         let Some(found) = self.find(path) else { return false };
-        if let Standing::Of(number) = self.standings[found]
+        if let (Standing::Of(number), false) = (self.standings[found], self.distrusts)
             && let Some(old) = self.known.images[number].tree.bundle()
+            && let Some(at) = old.find(path)
+            // Its last member is filled up with zeros, which a file of another size may have there.
+            && (nth + 1 < old.members_of(at).len() || old.entry(at).size() == bundle.entry(entry).size())
         {
-            let part_of_old = old.find(path).and_then(|at| old.members_of(at).nth(nth));
-            return part_of_old == bundle.members_of(entry).nth(nth);
+            return old.members_of(at).nth(nth) == bundle.members_of(entry).nth(nth);
         }
         let member = bundle.members_with(entry).nth(nth);
         member.is_some_and(|member| rebuild(&mut self.handles, bundle, member).is_some())

@@ -1,6 +1,6 @@
 //! What has to be in a directory and is not: made in a hidden directory inside of it, and verified there.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::scene::{Scene, Standing};
 use crate::bundle::{Entry, Indexed, Kind, MemberNumber};
 use crate::unpack::Limits;
 use crate::unpack::error::{Error, Fault, shown};
-use crate::unpack::item::{Contents, Item, Nowhere, Piece, Sink};
+use crate::unpack::item::{Contents, Item, Piece, Sink};
 use crate::unpack::part::{Message, stopped};
 use crate::unpack::place::{Place, names};
 use crate::unpack::staging::Staging;
@@ -30,8 +30,8 @@ const MAX_READING: usize = 8;
 pub(super) struct Staged {
     _staging: Staging,
     pub(super) handles: Handles,
-    /// For each row of the tree: if what is to be there is in the hidden directory, what is to be known of it.
-    pub(super) rows: Vec<Option<Note>>,
+    /// Of each row of the tree that is in the hidden directory: what is to be known of it.
+    pub(super) rows: BTreeMap<usize, Note>,
 }
 
 /// What has been made: the number of its row in the tree and, of a file, its own number.
@@ -73,8 +73,17 @@ impl Stage {
         let mut view = View::new(&mut sink, Limits { entries: u64::MAX, bytes: u64::MAX });
         view.begin(Rules { whiteouts: false, unique: true });
         let (mut made, mut files) = (Vec::new(), 0..);
-        let mut source =
-            Source { scene, bundle, is_here, pieces, members: Vec::new(), local: Local::default(), first: None };
+        let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_READING);
+        let mut source = Source {
+            scene,
+            bundle,
+            is_here,
+            pieces,
+            members: Vec::new(),
+            local: Local::default(),
+            threads,
+            first: None,
+        };
         for &number in wanted {
             let entry = bundle.entry(number);
             source.begin(number)?;
@@ -109,10 +118,7 @@ impl Stage {
             }
         }
         let notes = writer.notes().map_err(Error::local("make files in", &target))?;
-        let mut rows = vec![None; tree.len()];
-        for (number, file) in left {
-            rows[number] = Some(Note::among(&notes, file));
-        }
+        let rows = left.into_iter().map(|(number, file)| (number, Note::among(&notes, file))).collect();
         Ok(Staged { _staging: staging, handles, rows })
     }
 }
@@ -137,22 +143,6 @@ pub(super) fn place(path: &[u8]) -> Result<Place, Fault> {
     Ok(place)
 }
 
-/// Whether all of a bundle can be unpacked at all: its names, and how much it is.
-pub(super) fn check(bundle: &Indexed, limits: Limits) -> Result<(), Fault> {
-    let mut sink = Nowhere;
-    let mut view = View::new(&mut sink, limits);
-    view.begin(Rules { whiteouts: false, unique: true });
-    bundle.entries().try_for_each(|entry| view.apply(&Item::from(entry), &mut Nothing))
-}
-
-struct Nothing;
-
-impl Contents for Nothing {
-    fn next(&mut self) -> Result<Piece, Fault> {
-        Ok(Piece::End)
-    }
-}
-
 /// The contents of one entry after the other.
 struct Source<'a> {
     scene: &'a mut Scene,
@@ -163,6 +153,8 @@ struct Source<'a> {
     members: Vec<MemberNumber>,
     /// Those of them that the directory has.
     local: Local,
+    /// How many of those are read at once.
+    threads: usize,
     /// What has been read and not been handed out.
     first: Option<Bytes>,
 }
@@ -187,7 +179,7 @@ impl Source<'_> {
     fn read(&mut self) -> Result<Option<Bytes>, Fault> {
         let Some(member) = self.members.pop() else { return Ok(None) };
         if self.is_here.contains(&member) {
-            return self.local.read(self.bundle).map(Some);
+            return self.local.read(self.bundle, self.threads).map(Some);
         }
         Ok(Some(self.pieces.blocking_recv().flatten().ok_or_else(stopped)?.bytes))
     }
@@ -234,27 +226,46 @@ struct Local {
     path: String,
     file: Option<Arc<File>>,
     waiting: VecDeque<MemberNumber>,
-    reading: VecDeque<JoinHandle<io::Result<Option<Bytes>>>>,
+    reading: VecDeque<JoinHandle<Read>>,
 }
 
+/// What is in a member; nothing, if the file does not have that.
+type Read = io::Result<Option<Bytes>>;
+
 impl Local {
-    /// What is in the next one.
-    fn read(&mut self, bundle: &Arc<Indexed>) -> Result<Bytes, Fault> {
-        let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_READING);
-        while self.reading.len() < threads
-            && let (Some(file), Some(member)) = (&self.file, self.waiting.pop_front())
-        {
-            let (file, bundle) = (Arc::clone(file), Arc::clone(bundle));
-            self.reading.push_back(thread::Builder::new().spawn(move || {
+    /// What is in the next one, while up to so many `threads` read those after it.
+    fn read(&mut self, bundle: &Arc<Indexed>, threads: usize) -> Result<Bytes, Fault> {
+        let other = || Fault::OtherContents(self.path.clone());
+        let file = self.file.clone().ok_or_else(other)?;
+        let read = |member| {
+            let (file, bundle) = (Arc::clone(&file), Arc::clone(bundle));
+            move || {
                 // It is in no member with others.
                 let pieces = bundle.rebuild(member, &mut |_, offset, buffer| file.read_exact_at(buffer, offset))?;
                 Ok(pieces.and_then(|mut pieces| pieces.pop()).map(|piece| piece.bytes))
-            })?);
+            }
+        };
+        while self.reading.len() < threads
+            && let Some(&member) = self.waiting.front()
+            // Where there can be no more threads, this one reads.
+            && let Ok(thread) = thread::Builder::new().spawn(read(member))
+        {
+            self.waiting.pop_front();
+            self.reading.push_back(thread);
         }
-        let read = self.reading.pop_front().map(JoinHandle::join);
+        let read = match (self.reading.pop_front(), self.waiting.pop_front()) {
+            (Some(thread), next) => {
+                next.into_iter().for_each(|next| self.waiting.push_front(next));
+                thread.join().unwrap_or(Ok(None))
+            }
+            (None, Some(member)) => read(member)(),
+            (None, None) => Ok(None),
+        };
         match read {
-            Some(Ok(Ok(Some(bytes)))) => Ok(bytes),
-            _ => Err(Fault::OtherContents(self.path.clone())),
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(other()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(other()),
+            Err(source) => Err(Fault::Local { what: "read", path: self.path.clone(), source }),
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rustix::fs::{FlockOperation, flock};
@@ -270,20 +271,20 @@ struct Document<'a> {
     /// For who reads it.
     directory: String,
     is_complete: bool,
-    images: Cow<'a, [Image]>,
+    images: Cow<'a, [Image<'a>]>,
 }
 
 /// What is kept of an image.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Image {
+pub(super) struct Image<'a> {
     pub(super) digest: Digest,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     indexes: Vec<LayerDocument>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     rows: Vec<RowDocument>,
-    checksums: Vec<u32>,
-    stamps: Vec<Option<Stamp>>,
+    checksums: Cow<'a, [u32]>,
+    stamps: Cow<'a, [Option<Stamp>]>,
 }
 
 /// The index of a bundle's layer.
@@ -291,8 +292,30 @@ pub(super) struct Image {
 struct LayerDocument {
     layer: Descriptor,
     annotations: Annotations,
-    /// Both sections, in base64.
-    bytes: String,
+    /// Both sections.
+    #[serde(with = "in_base64")]
+    bytes: Bytes,
+}
+
+/// Bytes as text, which nobody has to have whole while it is written.
+mod in_base64 {
+    use std::borrow::Cow;
+
+    use base64::Engine;
+    use base64::display::Base64Display;
+    use base64::prelude::BASE64_STANDARD;
+    use bytes::Bytes;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(bytes, &BASE64_STANDARD))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(Error::custom)
+    }
 }
 
 /// What another image has at a path: its mode, its path, and the size of a file or the target of a link.
@@ -333,25 +356,38 @@ impl Document<'_> {
     }
 }
 
-impl From<&Known> for Image {
-    fn from(Known { digest, tree, stamps, checksums }: &Known) -> Self {
-        let (indexes, rows) = match tree {
-            Tree::Bundle(bundle) => (bundle.indexes().map(LayerDocument::of).collect(), Vec::new()),
-            Tree::Other(_) => (Vec::new(), tree.rows().map(RowDocument::of).collect()),
-        };
-        Self { digest: *digest, indexes, rows, checksums: checksums.clone(), stamps: stamps.clone() }
+impl<'a> From<&'a Known> for Image<'a> {
+    fn from(Known { digest, tree, stamps, checksums }: &'a Known) -> Self {
+        let (indexes, rows) = tree_document(tree);
+        Self { digest: *digest, indexes, rows, checksums: checksums.into(), stamps: stamps.into() }
     }
 }
 
-impl Image {
+/// What is kept of an image of which nothing else is needed any more.
+impl From<Known> for Image<'_> {
+    fn from(Known { digest, tree, stamps, checksums }: Known) -> Self {
+        let (indexes, rows) = tree_document(&tree);
+        Self { digest, indexes, rows, checksums: checksums.into(), stamps: stamps.into() }
+    }
+}
+
+fn tree_document(tree: &Tree) -> (Vec<LayerDocument>, Vec<RowDocument>) {
+    match tree {
+        Tree::Bundle(bundle) => (bundle.indexes().map(LayerDocument::of).collect(), Vec::new()),
+        Tree::Other(_) => (Vec::new(), tree.rows().map(RowDocument::of).collect()),
+    }
+}
+
+impl Image<'_> {
     /// What has just been unpacked.
     pub(super) fn new(digest: Digest, all: Contents, notes: &[Option<Note>]) -> Self {
         let notes = all.nodes.values().map(|node| Note::among(notes, node.file_number()));
-        let (stamps, checksums) = notes.map(|note| (note.stamp, note.checksum)).unzip();
+        let (stamps, checksums): (Vec<_>, Vec<_>) = notes.map(|note| (note.stamp, note.checksum)).unzip();
         let indexes: Vec<_> = all.indexes.iter().map(LayerDocument::of).collect();
         let unindexed = if indexes.is_empty() { all.nodes } else { BTreeMap::new() };
         let row = |(place, node)| RowDocument::of((&listed(&place, node)).into());
-        Self { digest, indexes, rows: unindexed.into_iter().map(row).collect(), checksums, stamps }
+        let rows = unindexed.into_iter().map(row).collect();
+        Self { digest, indexes, rows, checksums: checksums.into(), stamps: stamps.into() }
     }
 
     fn read(self) -> Option<Known> {
@@ -363,18 +399,18 @@ impl Image {
             Tree::Bundle(Arc::new(Indexed::of_indexes(indexes).ok()?))
         };
         let is_whole = stamps.len() == tree.len() && checksums.len() == tree.len();
-        is_whole.then_some(Known { digest, tree, stamps, checksums })
+        is_whole.then(|| Known { digest, tree, stamps: stamps.into_owned(), checksums: checksums.into_owned() })
     }
 }
 
 impl LayerDocument {
     fn of(LayerIndex { layer, index, bytes }: &LayerIndex) -> Self {
-        Self { layer: layer.clone(), annotations: index.annotations(), bytes: BASE64_STANDARD.encode(bytes) }
+        Self { layer: layer.clone(), annotations: index.annotations(), bytes: bytes.clone() }
     }
 
     fn read(self) -> Option<LayerIndex> {
         let index = Index::of_layer(&self.annotations, self.layer.size).ok()??;
-        Some(LayerIndex { layer: self.layer, index, bytes: BASE64_STANDARD.decode(self.bytes).ok()?.into() })
+        Some(LayerIndex { layer: self.layer, index, bytes: self.bytes })
     }
 }
 
