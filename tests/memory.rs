@@ -86,7 +86,14 @@ fn a_hundred_thousand_files_take_little_memory() {
     make_layout(&desk.path("other"));
     desk.run("build tree -o oci:bundle:v1").ok();
     bounded(&desk, LIMIT, "pull oci:other:v1 -o copy").ok();
-    bounded(&desk, LIMIT, "verify tree oci:bundle:v1").ok();
+    bounded(&desk, LIMIT, "pull oci:bundle:v1 -o updated").ok();
+    let (changed, _) = files().nth(FILES / 2).unwrap();
+    fs::write(desk.path("tree").join(&changed), "id: changed\n").unwrap();
+    bounded(&desk, LIMIT, "build tree -o oci:bundle:v2").ok();
+    bounded(&desk, LIMIT, "pull --update oci:bundle:v2 -o updated").ok();
+    assert_eq!(fs::read(desk.path("updated").join(&changed)).unwrap(), b"id: changed\n");
+    bounded(&desk, LIMIT, "verify tree oci:bundle:v2").ok();
+    fs::write(desk.path("tree").join(&changed), format!("id: {}\n", FILES / 2)).unwrap();
     bounded(&desk, LIMIT, "verify tree oci:other:v1").ok();
     let why = bounded(&desk, LIMIT_OF_ALL, "why oci:other:v1 ./tree");
     assert_eq!(why.code, Some(1), "{why:?}");

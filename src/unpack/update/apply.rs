@@ -10,7 +10,7 @@ use std::path::Path;
 use cap_std::fs::{DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use rustix::fs::OFlags;
 
-use super::known::{Known, Note, Row, RowKind, Tree};
+use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use super::local::{Found, Handles, split};
 use super::scene::Scene;
 use super::stage::Staged;
@@ -94,8 +94,7 @@ impl Plan {
 /// Makes the directory what `tree` has, of which what is `staged` is at hand and the rest is there. Returns whether there
 /// was anything to do.
 pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: Staged) -> Result<bool, Error> {
-    let (stamps, checksums) =
-        notes(&mut scene, &tree, &staged).into_iter().map(|note| (note.stamp, note.checksum)).unzip();
+    let (stamps, checksums) = notes(&mut scene, &tree, &staged);
     let new = Known { digest, tree, stamps, checksums };
     let plan = Plan::new(&scene, &new.tree, &staged.rows);
     let path = scene.held.directory().to_owned();
@@ -118,14 +117,14 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
 }
 
 /// What each file is to be known by.
-fn notes(scene: &mut Scene, tree: &Tree, staged: &Staged) -> Vec<Note> {
+fn notes(scene: &mut Scene, tree: &Tree, staged: &Staged) -> (Vec<Option<Stamp>>, Vec<u32>) {
     let nothing = Note { stamp: None, checksum: 0 };
     let note = |(number, row): (usize, Row<'_>)| match (row.kind, staged.rows.get(&number)) {
         (RowKind::Directory | RowKind::Symlink { .. }, _) => nothing,
         (RowKind::File { .. }, Some(note)) => *note,
         (RowKind::File { .. }, None) => scene.find(row.path).map_or(nothing, |found| scene.note(found)),
     };
-    tree.rows().enumerate().map(note).collect()
+    tree.rows().enumerate().map(note).map(|note| (note.stamp, note.checksum)).unzip()
 }
 
 /// Sees that nothing that is going to be replaced or removed has changed since it was looked at, and that the file system

@@ -1,5 +1,6 @@
 //! What is known of a directory: what an image put there, and what the files were when they were put there.
 
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -12,12 +13,14 @@ use crate::unpack::{Listed, ListedKind};
 
 /// What shows without reading it that a file has not changed, beside its size: when it last did (seconds and
 /// nanoseconds), and its inode. Not when its inode did: giving a file its name, or another one, counts as that.
+///
+/// There are very many of them: where there may be none, that takes no more room, because no inode has the number 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub(in crate::unpack) struct Stamp(i64, i64, u64);
+pub(in crate::unpack) struct Stamp(i64, i64, NonZeroU64);
 
 impl Stamp {
     pub(in crate::unpack) fn of(metadata: &Metadata) -> Self {
-        Self(metadata.mtime(), metadata.mtime_nsec(), metadata.ino())
+        Self(metadata.mtime(), metadata.mtime_nsec(), NonZeroU64::new(metadata.ino()).unwrap_or(NonZeroU64::MAX))
     }
 
     /// Whether it is of an earlier time.
