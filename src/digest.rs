@@ -238,6 +238,7 @@ fn has_instructions() -> bool {
 
 /// Whether [`update_both`] makes a digest of this kind and one of SHA-256 sooner than a thread for each would: where the
 /// processor has instructions for SHA-256, one stream of it does not keep them busy.
+#[must_use]
 pub fn are_sooner_together(with: Algorithm) -> bool {
     with == Algorithm::Sha256 && has_instructions()
 }

@@ -26,14 +26,14 @@ impl Last {
     /// something in it has.
     pub fn find<'a, T>(&self, path: &[u8], list: &'a [T], path_of: impl Fn(&'a T) -> &'a [u8]) -> Option<usize> {
         let compare = |other: &'a T| compare_paths(path_of(other), path);
-        let last = self.0.load(Relaxed);
-        match list.get(last).map(compare) {
-            Some(Ordering::Equal) => return Some(last),
-            Some(Ordering::Less) => match list.get(last + 1).map(compare) {
+        let near = self.0.load(Relaxed);
+        match list.get(near).map(compare) {
+            Some(Ordering::Equal) => return Some(near),
+            Some(Ordering::Less) => match list.get(near + 1).map(compare) {
                 Some(Ordering::Less) => {}
                 Some(Ordering::Equal) => {
-                    self.0.store(last + 1, Relaxed);
-                    return Some(last + 1);
+                    self.0.store(near + 1, Relaxed);
+                    return Some(near + 1);
                 }
                 // Nothing comes between one and the next.
                 Some(Ordering::Greater) | None => return None,

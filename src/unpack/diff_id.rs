@@ -86,7 +86,9 @@ impl<T: Send + 'static> Thread<T> {
     fn spawn<S: Send + 'static>(mut state: S, take: fn(&mut S, Message), finish: fn(S) -> T) -> io::Result<Self> {
         let (sender, messages) = sync_channel(WAITING);
         let handle = thread::Builder::new().spawn(move || {
-            messages.into_iter().for_each(|message| take(&mut state, message));
+            for message in messages {
+                take(&mut state, message);
+            }
             finish(state)
         })?;
         Ok(Self { sender, handle })

@@ -253,13 +253,12 @@ impl Local {
             self.waiting.pop_front();
             self.reading.push_back(thread);
         }
-        let read = match (self.reading.pop_front(), self.waiting.pop_front()) {
-            (Some(thread), next) => {
-                next.into_iter().for_each(|next| self.waiting.push_front(next));
-                thread.join().unwrap_or(Ok(None))
-            }
-            (None, Some(member)) => read(member)(),
-            (None, None) => Ok(None),
+        let read = if let Some(thread) = self.reading.pop_front() {
+            thread.join().unwrap_or(Ok(None))
+        } else if let Some(member) = self.waiting.pop_front() {
+            read(member)()
+        } else {
+            Ok(None)
         };
         match read {
             Ok(Some(bytes)) => Ok(bytes),
