@@ -15,8 +15,8 @@ use crate::text::parse_size;
 /// Look at the cache of packed layers, or clear it
 ///
 /// What has been packed before is not compressed again. Layers are kept in $BNDLR_CACHE_DIR, else in bndlr in
-/// $XDG_CACHE_HOME or ~/.cache; about $BNDLR_CACHE_SIZE of them at most (1GiB; 0 for none), those used last. The cache decides
-/// what is pushed: restore it only from where you would take the program from.
+/// $XDG_CACHE_HOME or ~/.cache; about $BNDLR_CACHE_SIZE of them at most (1GiB; 0 for none), those used last. The cache
+/// decides what is pushed: restore it only from where you would take the program from.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
