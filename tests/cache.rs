@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 mod program;
 
-use program::Desk;
+use program::{Desk, noise};
 
 /// A directory to pack, and a cache.
 struct Scene {
@@ -94,16 +94,6 @@ fn text(seed: u32, length: usize) -> Vec<u8> {
     }
     out.truncate(length);
     out
-}
-
-/// What cannot be compressed.
-fn noise(seed: u32, length: usize) -> Vec<u8> {
-    let mut state = u64::from(seed) + 1;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
 }
 
 #[test]
@@ -255,8 +245,9 @@ fn a_cache_holds_no_more_than_its_limit_and_keeps_what_was_used_last() {
 fn a_file_as_large_as_the_cache_finds_room_though_it_cannot_be_compressed() {
     let scene = Scene::new();
     let limit = 4 * 1024 * 1024;
-    for seed in 0..2 {
-        scene.write("one", &noise(seed, limit as usize));
+    let noise = noise(limit as usize + 1);
+    for contents in [&noise[1..], &noise[..limit as usize]] {
+        scene.write("one", contents);
         let packed = || pack(&scene.tree(), Some(scene.cache_of(limit)));
         assert!(packed().layers()[0].size > limit);
         let again = packed().reuse();

@@ -131,8 +131,8 @@ pub(super) fn check(entries: impl Iterator<Item = Item>, limits: Limits) -> Resu
     let mut tally = Tally::new(limits);
     for item in entries {
         tally.count(&item)?;
-        let names = names(&item.path)?;
-        check_length(&item, names.iter().map(|name| name.len() + 1).sum::<usize>().saturating_sub(1))?;
+        names(&item.path)?;
+        check_length(&item, item.path.len())?;
         if let Kind::Symlink { target } = &item.kind {
             check_target(&item, target)?;
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bndlr::content::{self, ErrorKind};
@@ -150,16 +150,22 @@ async fn a_file_that_was_only_touched_has_not_changed() {
     }
 }
 
+/// Pulls an image, and changes a file there in a way that only reading it shows.
+async fn pull_and_change_unseen(site: &Site, image: &mut Image, path: &str) -> PathBuf {
+    site.pull(image).await;
+    let path = site.target().join(path);
+    age(&path);
+    // It is read, and known by its new time from then on.
+    assert_eq!(site.update(image).await.unwrap().outcome, Outcome::Unchanged);
+    change_unseen(&path);
+    path
+}
+
 #[tokio::test]
 async fn who_distrusts_sizes_and_times_finds_what_they_hide() {
     for mut image in [image("old"), foreign("old")] {
         let site = Site::new();
-        site.pull(&mut image).await;
-        let path = site.target().join("a/two");
-        age(&path);
-        // It is read, and known by its new time from then on.
-        assert_eq!(site.update(&mut image).await.unwrap().outcome, Outcome::Unchanged);
-        change_unseen(&path);
+        let path = pull_and_change_unseen(&site, &mut image, "a/two").await;
         assert_eq!(site.update(&mut image).await.unwrap().outcome, Outcome::Unchanged, "this is what it costs");
         let error = site.update_so(&mut image, VERIFY).await.unwrap_err();
         assert!(error.to_string().contains("a/two (modified)"), "{error}");
@@ -176,11 +182,7 @@ async fn what_sizes_and_times_hide_in_a_large_file_does_not_get_into_the_next_ve
     contents[2_999_999] ^= 1;
     let mut new = Layer::of(&[file("large", contents.clone())]).image();
     let site = Site::new();
-    site.pull(&mut old).await;
-    let path = site.target().join("large");
-    age(&path);
-    assert_eq!(site.update(&mut old).await.unwrap().outcome, Outcome::Unchanged);
-    change_unseen(&path);
+    let path = pull_and_change_unseen(&site, &mut old, "large").await;
     let before = site.look();
     let error = site.update(&mut new).await.unwrap_err();
     assert!(error.to_string().ends_with("1 local change: large (modified)"), "{error}");

@@ -13,6 +13,7 @@ use crate::embedded::Embedded;
 use crate::fake::repository;
 use crate::meter::{Change, Meter};
 use crate::model::{Site, without_top};
+use crate::program::noise;
 use crate::trees::{self, Tree};
 
 /// A registry, and a wire to it.
@@ -78,10 +79,6 @@ async fn one_changed_file_of_four_thousand_takes_a_twentieth_of_the_layer() {
     let (back, bytes) = scene.update("v1").await;
     assert_eq!(back.outcome, Outcome::Updated);
     assert!(bytes * 20 <= layer, "{bytes} bytes to go back");
-}
-
-fn noise(length: usize) -> Vec<u8> {
-    crate::program::noise(length)
 }
 
 #[tokio::test]

@@ -134,8 +134,8 @@ impl Cache {
     /// packed again, and that is all.
     pub(super) fn keep(&self, file: &File, name: &Name, record: &Record) {
         let path = self.directory.join(name.to_string());
-        let is_too_large = || file.metadata().map_or(true, |metadata| metadata.len() > self.room());
-        if record.size > self.room() || path.exists() || record.append(file).is_err() || is_too_large() {
+        let finds_room = |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() <= self.room());
+        if path.exists() || record.append(file).is_err() || !finds_room(file) {
             return;
         }
         if link(file, &path).or_else(|_| self.copy(file, &path)).is_ok() {

@@ -24,8 +24,8 @@ pub use self::scene::{Doing, LocalChange};
 use self::scene::{Looked, Scene};
 use self::stage::{Made, Stage};
 pub(super) use self::state::Held;
+use self::state::Image;
 pub use self::state::States;
-use self::state::{Image, State};
 use super::error::{Error, Fault};
 use super::item::Item;
 use super::part::{WAITING, send};
@@ -111,11 +111,14 @@ async fn update_as(
     };
     let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
     let directory = held.directory().to_owned();
+    // What is not known of it counts before what cannot be looked at.
     let looking = async { Ok::<_, Error>(blocking(move || Looked::at(&directory)).await) };
     // Meanwhile, what is known of it is read, and then the index, unless the one may show that the other is not needed.
     let reading = async {
-        let (path, force) = (target.to_owned(), how.force);
-        let (held, known) = blocking(move || known_of(held, path, force)).await?;
+        let (known, held) = blocking(move || Ok((held.load().unwrap_or_default(), held))).await?;
+        if known.images.is_empty() && !how.force {
+            return Err(Error::Unknown(target.to_owned()));
+        }
         let is_there = known.is_all_of(job.manifest);
         let bundle = if is_there { None } else { open(source, manifest, options.limits).await? };
         Ok::<_, Error>((held, known, is_there, bundle))
@@ -186,15 +189,6 @@ fn take(target: &Path, states: Option<&States>) -> Result<Option<Held>, Error> {
         return Ok(None);
     }
     held.map(Some).ok_or_else(|| Error::NoStates(target.to_owned()))
-}
-
-/// Finds out what is known of a target, of which something has to be, unless what is there is to go.
-fn known_of(held: Held, target: PathBuf, force: bool) -> Result<(Held, State), Error> {
-    let known = held.load().unwrap_or_default();
-    if known.images.is_empty() && !force {
-        return Err(Error::Unknown(target));
-    }
-    Ok((held, known))
 }
 
 /// How many files and bytes there are, if the directory is as the one image has it that was unpacked there.

@@ -73,17 +73,8 @@ impl Stage {
         let mut view = View::new(&mut sink, Limits { entries: u64::MAX, bytes: u64::MAX });
         view.begin(Rules { whiteouts: false, unique: true });
         let (mut made, mut files) = (Vec::new(), 0..);
-        let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_READING);
-        let mut source = Source {
-            scene,
-            bundle,
-            is_here,
-            pieces,
-            members: Vec::new(),
-            local: Local::default(),
-            threads,
-            first: None,
-        };
+        let mut source =
+            Source { scene, bundle, is_here, pieces, members: Vec::new(), local: Local::default(), first: None };
         for &number in wanted {
             let entry = bundle.entry(number);
             source.begin(number)?;
@@ -153,8 +144,6 @@ struct Source<'a> {
     members: Vec<MemberNumber>,
     /// Those of them that the directory has.
     local: Local,
-    /// How many of those are read at once.
-    threads: usize,
     /// What has been read and not been handed out.
     first: Option<Bytes>,
 }
@@ -168,7 +157,9 @@ impl Source<'_> {
         if !is_here.is_empty() {
             let path = self.bundle.entry(entry).path();
             let file = self.scene.handles.file(path.as_bytes()).ok().map(Arc::new);
-            self.local = Local { path: shown(path.as_bytes()), file, waiting: is_here, reading: VecDeque::new() };
+            let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_READING);
+            let path = shown(path.as_bytes());
+            self.local = Local { path, file, threads, waiting: is_here, reading: VecDeque::new() };
         }
         self.members.reverse();
         self.first = self.read()?;
@@ -179,7 +170,7 @@ impl Source<'_> {
     fn read(&mut self) -> Result<Option<Bytes>, Fault> {
         let Some(member) = self.members.pop() else { return Ok(None) };
         if self.is_here.contains(&member) {
-            return self.local.read(self.bundle, self.threads).map(Some);
+            return self.local.read(self.bundle).map(Some);
         }
         Ok(Some(self.pieces.blocking_recv().flatten().ok_or_else(stopped)?.bytes))
     }
@@ -225,6 +216,8 @@ impl Contents for Source<'_> {
 struct Local {
     path: String,
     file: Option<Arc<File>>,
+    /// How many are read at once.
+    threads: usize,
     waiting: VecDeque<MemberNumber>,
     reading: VecDeque<JoinHandle<Read>>,
 }
@@ -233,8 +226,8 @@ struct Local {
 type Read = io::Result<Option<Bytes>>;
 
 impl Local {
-    /// What is in the next one, while up to so many `threads` read those after it.
-    fn read(&mut self, bundle: &Arc<Indexed>, threads: usize) -> Result<Bytes, Fault> {
+    /// What is in the next one, while those after it are read.
+    fn read(&mut self, bundle: &Arc<Indexed>) -> Result<Bytes, Fault> {
         let other = || Fault::OtherContents(self.path.clone());
         let file = self.file.clone().ok_or_else(other)?;
         let read = |member| {
@@ -245,7 +238,7 @@ impl Local {
                 Ok(pieces.and_then(|mut pieces| pieces.pop()).map(|piece| piece.bytes))
             }
         };
-        while self.reading.len() < threads
+        while self.reading.len() < self.threads
             && let Some(&member) = self.waiting.front()
             // Where there can be no more threads, this one reads.
             && let Ok(thread) = thread::Builder::new().spawn(read(member))
