@@ -139,6 +139,13 @@ fn patch_takes_what_is_text_in_it() {
         ("deep/new", "", "new\n"),
         ("returns", "1\r2\n3\r\n", "1\r2\n4\r\n"),
         ("return at the end", "1\n2\r", "1\n3\r"),
+        ("a space at the end ", "1\n", "2\n"),
+        ("tab\tin it", "1\n", "2\n"),
+        ("tab\\tin it", "1\n", "1\n"),
+        ("line\nin it", "1\n", "2\n"),
+        ("\"quoted\"", "1\n", "2\n"),
+        ("\u{1b}[31mred é", "1\n", "2\n"),
+        ("from \u{202e}right", "", "2\n"),
     ];
     for (path, old, new) in files {
         for (side, content) in [("old", old), ("new", new)] {
@@ -183,6 +190,43 @@ mode was 0755, is 0000
     assert_differs(&desk.run(&format!("diff ./tree {place}")), expected);
     assert_eq!(desk.run(&format!("diff {place} {place}")).ok(), "");
     assert_eq!(desk.names(), ["tree"]);
+}
+
+/// The last member of a layer has the end of the archive as well: so a file may be in other members, and be the same.
+#[test]
+fn a_large_file_is_the_same_wherever_in_a_layer_it_is() {
+    let desk = Desk::new();
+    let contents = noise(2_500_000);
+    for (tree, others) in [("last", &["a"][..]), ("first", &["z"]), ("alone", &[])] {
+        fs::create_dir(desk.path(tree)).unwrap();
+        fs::write(desk.path(tree).join("large"), &contents).unwrap();
+        fs::write(desk.path(tree).join("other"), &contents[1..]).unwrap();
+        others.iter().for_each(|name| desk.write(&format!("{tree}/{name}"), name));
+        desk.run(&format!("build {tree} -o oci:whole:{tree} -q")).ok();
+        desk.run(&format!("build {tree} -o oci:split:{tree} -q --split=256KiB")).ok();
+    }
+    let sides = |tree: &str| [format!("./{tree}"), format!("oci:whole:{tree}"), format!("oci:split:{tree}")];
+    for (old, new) in sides("last").iter().flat_map(|old| sides("last").map(|new| (old.clone(), new))) {
+        assert_eq!(desk.run(&format!("diff {old} {new} --name-only")).ok(), "", "{old} {new}");
+    }
+    for (old, new) in sides("last").iter().flat_map(|old| sides("first").map(|new| (old.clone(), new))) {
+        assert_differs(&desk.run(&format!("diff {old} {new} --name-only")), "a\nz\n");
+    }
+    for (from, to) in [("whole", "split"), ("split", "whole")] {
+        assert_eq!(desk.run(&format!("verify last oci:{from}:last")).ok(), "");
+        let ran = desk.run(&format!("why oci:{from}:alone oci:{to}:last"));
+        assert!(!ran.stdout.contains("contents"), "{ran:?}");
+    }
+    // What differs at the front, within, and at the end is found, and with another mode as well.
+    for (at, mode) in [(0, 0o644), (1_500_000, 0o644), (2_499_999, 0o644), (2_499_999, 0o755), (0, 0o755)] {
+        let mut contents = contents.clone();
+        contents[at] ^= 1;
+        fs::write(desk.path("first/large"), contents).unwrap();
+        fs::set_permissions(desk.path("first/large"), fs::Permissions::from_mode(mode)).unwrap();
+        for old in sides("last") {
+            assert_differs(&desk.run(&format!("diff {old} ./first --name-only")), "a\nlarge\nz\n");
+        }
+    }
 }
 
 #[test]

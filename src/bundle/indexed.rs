@@ -170,11 +170,19 @@ impl Indexed {
     }
 
     /// The digests of the members that the entry with this number is in. Where two bundles have the same path in members of
-    /// the same digests, they have the same there.
+    /// the same digests, they have the same there; with other digests, they may all the same.
     pub fn members_of(&self, entry: usize) -> impl ExactSizeIterator<Item = Digest> {
         let (layer, at) = self.rows[entry].place();
         let layer = &self.layers[layer];
         layer.members[layer.members_of(at)].iter().map(|member| member.digest)
+    }
+
+    /// Whether the entry with this number is the last of its layer: its last member has the end of the archive as well.
+    #[must_use]
+    pub fn ends_layer(&self, entry: usize) -> bool {
+        let (layer, at) = self.rows[entry].place();
+        let layer = &self.layers[layer];
+        layer.members_of(at).end == layer.members.len()
     }
 
     /// The members that the entry with this number is in.

@@ -99,10 +99,10 @@ impl Look {
         if old.is_empty() && new.is_empty() {
             return text;
         }
-        // Without a tab, `patch` takes what follows a space for a date.
-        let tab = if path.contains(' ') { "\t" } else { "" };
-        let name = |side: Option<&Listed>, letter| match side.map(|file| &file.kind) {
-            Some(ListedKind::File { .. }) => format!("{letter}/{path}{tab}"),
+        let name = |side: Option<&Listed>, letter| match side {
+            Some(Listed { path, kind: ListedKind::File { .. }, .. }) => {
+                for_patch(&format!("{letter}/{}", path.to_string_lossy()))
+            }
             _ => "/dev/null".to_owned(),
         };
         let (from, to) = (name(difference.old.as_ref(), 'a'), name(difference.new.as_ref(), 'b'));
@@ -159,6 +159,26 @@ impl<'a> Compared<'a> {
         let Ok(()) = myers::diff_deadline(&mut found, from, numbers.old_range(), to, numbers.new_range(), deadline);
         Self { old, new, changes: found.into_inner().into_inner().into_ops() }
     }
+}
+
+/// A name as git writes it and `patch` reads it: in quotes, if there is something in it that would not be read as it is.
+fn for_patch(name: &str) -> String {
+    let is_plain = |c: char| !is_unseen(c) && !matches!(c, '"' | '\\');
+    if name.chars().all(is_plain) && !name.ends_with(' ') {
+        // Without a tab, `patch` takes what follows a space for a date.
+        return if name.contains(' ') { format!("{name}\t") } else { name.to_owned() };
+    }
+    let mut quoted = String::from("\"");
+    for c in name.chars() {
+        match c {
+            '\t' => quoted += "\\t",
+            '\n' => quoted += "\\n",
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if is_plain(c) => quoted.push(c),
+            c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| quoted += &format!("\\{byte:03o}")),
+        }
+    }
+    quoted + "\""
 }
 
 fn path(difference: &Difference) -> String {

@@ -210,8 +210,10 @@ fn same_contents(old: &Part<'_>, new: &Part<'_>, has_same_mode: bool) -> Option<
     if a == b {
         return Some(true);
     }
-    let is_large = a.len() > 1 && a.len() == b.len();
-    // A large file stands alone, and what comes before its contents is the same if its mode is.
-    let is_surely_other = is_large && (has_same_mode || a[1..] != b[1..]);
+    // A large file stands alone. What comes before its contents is the same if its mode is; what comes after them, if it ends
+    // the archive on both sides or on none.
+    let end = a.len() - usize::from(old.side.ends_archive(old.number) != new.side.ends_archive(new.number));
+    let contents = usize::from(!has_same_mode)..end;
+    let is_surely_other = a.len() > 1 && a.len() == b.len() && a[contents.clone()] != b[contents];
     is_surely_other.then_some(false)
 }

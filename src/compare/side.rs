@@ -154,6 +154,15 @@ impl Side {
         }
     }
 
+    /// Whether the last member that the file with this number is in ends with the end of the archive.
+    pub(super) fn ends_archive(&self, number: usize) -> bool {
+        match &self.0 {
+            Kind::Bundle { bundle, .. } => bundle.ends_layer(number),
+            Kind::Directory { tree, .. } => number + 1 == tree.entries().len(),
+            Kind::Image(_) => false,
+        }
+    }
+
     /// The contents of the files with these numbers, one after the other, in pieces of at least one byte.
     pub(super) fn contents<'a>(
         &'a self,
