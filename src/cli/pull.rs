@@ -1,7 +1,7 @@
 //! `bndlr pull`
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -15,8 +15,8 @@ use super::output::{Output, count, size};
 use super::progress::Progress;
 use crate::content;
 use crate::unpack::{
-    Include, LocalChange, Outcome, States, UnpackOptions, UpdateOptions, Updated, check_vacant, unpack, unpack_part,
-    update,
+    Include, LocalChange, Outcome, States, UnpackOptions, UpdateOptions, Updated, are_within, check_vacant, unpack,
+    unpack_part, update,
 };
 
 /// How many local changes are named that have been discarded.
@@ -74,16 +74,14 @@ impl Pull {
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.image.platform()).await?;
+        let states = states(&directory, output);
         if !self.update {
-            check_vacant(&directory).map_err(content::Error::from)?;
+            check_vacant(&directory, states.as_ref()).map_err(content::Error::from)?;
         }
         output.say(format!("Pulling {location} with digest {}", manifest.digest()));
         let verb = if matches!(location, Location::Registry(_)) { "Downloading" } else { "Reading" };
-        let options = UnpackOptions {
-            observer: Arc::new(Progress::new(output, verb)),
-            states: states(output),
-            ..self.image.unpack_options()
-        };
+        let options =
+            UnpackOptions { observer: Arc::new(Progress::new(output, verb)), states, ..self.image.unpack_options() };
         let how = UpdateOptions { force: self.force, verify: self.verify };
         let pulled = |unpacked| Updated { unpacked, outcome: Outcome::Pulled, discarded: Vec::new() };
         let updated = match include {
@@ -116,11 +114,17 @@ impl Pull {
 }
 
 /// Where it is kept what has been pulled where; nothing, where there is no such place. Without it, nothing can be updated.
-fn states(output: &Output) -> Option<States> {
+fn states(target: &Path, output: &Output) -> Option<States> {
     let Some(directory) = base_directory("XDG_STATE_HOME", &[".local", "state"]) else {
         tracing::debug!("* neither HOME nor XDG_STATE_HOME is set: this cannot be updated later");
         return None;
     };
+    // It would be something in the target that the image does not have.
+    if are_within(&directory, target).unwrap_or_default() {
+        let (directory, target) = (directory.display(), target.display());
+        output.warn(format!("what is pulled is not kept in {directory}, which is in {target}: set XDG_STATE_HOME"));
+        return None;
+    }
     match States::open(&directory) {
         Ok(states) => Some(states),
         Err(error) => {

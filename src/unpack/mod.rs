@@ -44,7 +44,7 @@ pub use include::Include;
 pub use part::unpack_part;
 pub use spool::{Spooled, spool};
 pub use staging::check_vacant;
-pub use update::{Doing, LocalChange, Outcome, States, UpdateOptions, Updated, update};
+pub use update::{Doing, LocalChange, Outcome, States, UpdateOptions, Updated, are_within, update};
 
 use self::feed::Feed;
 use self::image::{Form, Image};
@@ -176,7 +176,7 @@ pub async fn unpack(
 ) -> Result<Unpacked, Error> {
     let (target, states, digest) = (target.to_owned(), options.states.clone(), manifest.digest());
     run(source, manifest, options, move |image, limits, feed| {
-        let mut held = update::hold(states.as_ref(), &target)?;
+        let mut held = update::hold_if_possible(states.as_ref(), &target)?;
         let staging = Staging::new(&target, held.as_mut())?;
         let writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
         let writer = if held.is_some() { writer.noting() } else { writer };

@@ -16,7 +16,7 @@ use super::item::{Contents, Item, Piece, Sink};
 use super::picking::{Picked, Picking, Wanted};
 use super::place::Place;
 use super::staging::Staging;
-use super::update::{Held, hold};
+use super::update::{Held, hold_if_possible};
 use super::view::{Node, Rules, View};
 use super::writer::Writer;
 use super::{Limits, UnpackOptions, Unpacked, read, run, unpacked};
@@ -58,7 +58,7 @@ async fn unpack_picked(
         let (target, include, states) = (target.to_owned(), include.clone(), options.states.clone());
         let picked = run(source, manifest, options, move |image, limits, feed| {
             let fetched = before + image.size();
-            let mut held = hold(states.as_ref(), &target)?;
+            let mut held = hold_if_possible(states.as_ref(), &target)?;
             let staging = Staging::new(&target, held.as_mut())?;
             let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", &target))?;
             let wanted = |place: &Place, is_directory: bool| include.picks(&place.to_path(), is_directory);
@@ -69,7 +69,7 @@ async fn unpack_picked(
                 Picked::All(made) => made,
             };
             feed.check().map_err(Error::local("finish", &target))?;
-            forget(held.as_ref(), &target)?;
+            forget(held.as_ref());
             staging.publish()?;
             Ok(Ok(unpacked(target, &nodes, |place| made.contains(place), fetched)))
         });
@@ -125,9 +125,12 @@ async fn unpack_members(
     Ok(Unpacked { bytes_fetched: bundle.fetched(), ..done?? })
 }
 
-/// Forgets what was known of a directory of which a part has been made anew: a part cannot be updated.
-fn forget(held: Option<&Held>, target: &Path) -> Result<(), Error> {
-    held.map_or(Ok(()), Held::forget).map_err(Error::local("forget what is known of", target))
+/// Forgets what was known of a directory of which a part has been made anew: a part cannot be updated. If that fails, what is
+/// known is not what is there, and an update will say so.
+fn forget(held: Option<&Held>) {
+    if let Some(Err(error)) = held.map(Held::forget) {
+        tracing::debug!("* what was known of this cannot be forgotten: {error}");
+    }
 }
 
 /// What goes to the thread that writes: pieces, and then nothing, to say that all have come.
@@ -156,7 +159,7 @@ fn write(
     options: &UnpackOptions,
     target: &Path,
 ) -> Result<Unpacked, Error> {
-    let mut held = hold(options.states.as_ref(), target)?;
+    let mut held = hold_if_possible(options.states.as_ref(), target)?;
     let staging = Staging::new(target, held.as_mut())?;
     let mut writer = Writer::new(staging.open()?).map_err(Error::local("make files beside", target))?;
     let mut view = View::new(&mut writer, options.limits);
@@ -170,7 +173,7 @@ fn write(
     }
     pieces.end()?;
     let nodes = view.finish()?;
-    forget(held.as_ref(), target)?;
+    forget(held.as_ref());
     staging.publish()?;
     Ok(unpacked(target.to_owned(), &nodes, |_| true, 0))
 }

@@ -13,7 +13,7 @@ use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions, Permissio
 use rustix::fs::OFlags;
 
 use super::error::Error;
-use super::update::Held;
+use super::update::{Held, States, hold_if_possible};
 
 /// How much of the target's name is in that of the hidden directory: file systems have no names over 255 bytes.
 const MAX_NAME: usize = 200;
@@ -34,12 +34,14 @@ fn vacancy(target: &Path) -> Result<(PathBuf, bool), Error> {
 }
 
 /// Whether an image can be unpacked to `target`, which must not exist or be an empty directory: to be asked before anything
-/// is fetched for it. Unpacking asks once more.
+/// is fetched for it. Unpacking asks once more. What somebody has left there who was killed at it is removed, if that is known
+/// to `states`.
 ///
 /// # Errors
 ///
-/// [`Error::Occupied`] if it cannot, and [`Error::Local`] if that cannot be found out.
-pub fn check_vacant(target: &Path) -> Result<(), Error> {
+/// [`Error::Occupied`] if it cannot, [`Error::Busy`], and [`Error::Local`] if that cannot be found out.
+pub fn check_vacant(target: &Path, states: Option<&States>) -> Result<(), Error> {
+    hold_if_possible(states, target)?;
     vacancy(target).map(drop)
 }
 
@@ -190,7 +192,9 @@ fn hidden(parent: &Path, target_name: Option<&OsStr>, mut held: Option<&mut Held
     }
     prefix.push(HIDDEN);
     let private = |path: &Path| {
-        held.as_mut().map_or(Ok(()), |held| held.note(path))?;
+        if let Some(held) = &mut held {
+            held.note(path);
+        }
         fs::DirBuilder::new().mode(0o700).create(path)
     };
     let made = tempfile::Builder::new().prefix(&prefix).make_in(parent, private)?;
@@ -210,20 +214,26 @@ pub(super) fn open_directory(parent: &Dir, path: &Path) -> io::Result<File> {
     parent.open_with(path, OpenOptions::new().read(true).custom_flags(flags.cast_signed()))
 }
 
-/// Removes a directory with all that is in it, however deep: the handles that are open at once do not grow with that.
+/// Removes a directory with all that is in it, however deep: what is in a directory in it moves up, so that neither paths nor
+/// the handles that are open at once grow with that.
 pub(super) fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
-    let mut at = PathBuf::from(name);
-    loop {
-        let dir = open_to_empty(parent, &at)?;
-        if let Some(below) = remove_files(&dir)? {
-            at.push(below);
-            continue;
+    let top = open_to_empty(parent, Path::new(name))?;
+    let mut numbers = 0..u64::MAX;
+    while let Some(below) = remove_files(&top)? {
+        let dir = open_to_empty(&top, Path::new(&below))?;
+        while let Some(deeper) = remove_files(&dir)? {
+            // Only who may write to a directory may move it to another one.
+            open_to_empty(&dir, Path::new(&deeper))?;
+            let moved = numbers.find_map(|number| match dir.rename(&deeper, &top, number.to_string()) {
+                // There is something else with that name.
+                Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory) => None,
+                moved => Some(moved),
+            });
+            moved.unwrap_or(Ok(()))?;
         }
-        parent.remove_dir(&at)?;
-        if !at.pop() || at.as_os_str().is_empty() {
-            return Ok(());
-        }
+        top.remove_dir(&below)?;
     }
+    parent.remove_dir(name)
 }
 
 /// Opens a directory, and lets its owner change what is in it if its mode does not.
@@ -248,4 +258,32 @@ fn remove_files(dir: &Dir) -> io::Result<Option<OsString>> {
         entry.remove_file()?;
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory in which nothing can be named from the top: paths have 4,095 bytes at most.
+    #[test]
+    fn what_is_too_deep_for_a_path_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let parent = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
+        let name = "n".repeat(200);
+        parent.create_dir("top").unwrap();
+        // Names that would be used for what moves up.
+        parent.create_dir_all("top/0/0").unwrap();
+        parent.write("top/1", "").unwrap();
+        let mut dir = parent.open_dir("top").unwrap();
+        for mode in [0o700, 0o500].into_iter().cycle().take(50) {
+            dir.create_dir(&name).unwrap();
+            let below = dir.open_dir(&name).unwrap();
+            below.write("file", "").unwrap();
+            below.create_dir("beside").unwrap();
+            dir.set_permissions("file", Permissions::from_mode(mode)).unwrap_or_default();
+            dir = below;
+        }
+        remove(&parent, OsStr::new("top")).unwrap();
+        assert_eq!(parent.entries().unwrap().count(), 0);
+    }
 }

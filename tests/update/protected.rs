@@ -135,6 +135,31 @@ async fn what_is_as_the_new_image_has_it_is_no_change() {
     }
 }
 
+/// What is changed where its neighbours change as well shows only when they have been fetched.
+#[tokio::test]
+async fn what_is_as_the_new_image_has_it_is_no_change_beside_what_is_not() {
+    for (mut old, mut new) in [(image("old"), image("new")), (foreign("old"), foreign("new"))] {
+        let site = Site::new();
+        site.pull(&mut old).await;
+        fs::write(site.target().join("a/one"), "new one").unwrap();
+        let before = site.look().1;
+        let updated = site.update(&mut new).await.unwrap();
+        assert_eq!((updated.outcome, updated.discarded), (Outcome::Updated, vec![]));
+        assert_eq!(without_top(site.look().0), fresh(&mut new).await);
+        assert_eq!(site.look().1["a/one"], before["a/one"]);
+
+        // What only looks as if it were is protected all the same, and named alone when it goes.
+        fs::write(site.target().join("a/one"), "old one").unwrap();
+        fs::write(site.target().join("d"), "own d").unwrap();
+        let before = site.look();
+        let error = site.update(&mut old).await.unwrap_err();
+        assert!(error.to_string().ends_with("has 1 local change: d (modified)"), "{error}");
+        assert_eq!(site.look(), before);
+        let discarded = site.update_so(&mut old, FORCE).await.unwrap().discarded;
+        assert_eq!(discarded, [LocalChange { path: "d".into(), doing: Doing::Modified }]);
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_was_only_touched_has_not_changed() {
     for (mut old, mut new) in [(image("old"), image("new")), (foreign("old"), foreign("new"))] {
@@ -270,6 +295,39 @@ async fn a_directory_of_which_nothing_is_known_is_left_alone_unless_it_is_to_go(
     }
 }
 
+/// As when a container begins again with the volume that it had, and with nothing else.
+#[tokio::test]
+async fn a_directory_that_is_just_what_a_bundle_has_is_known_from_then_on() {
+    let (site, mut image) = (Site::new(), image("new"));
+    site.pull(&mut image).await;
+    for what in ["a file", "a directory", "a mode", "nothing"] {
+        fs::remove_dir_all(site.state()).unwrap();
+        let added = site.target().join("added");
+        match what {
+            "a file" => fs::write(&added, "").unwrap(),
+            "a directory" => fs::create_dir(&added).unwrap(),
+            "a mode" => fs::set_permissions(site.target().join("a/one"), Permissions::from_mode(0o600)).unwrap(),
+            _ => {
+                fs::set_permissions(site.target().join("a/one"), Permissions::from_mode(0o644)).unwrap();
+                let before = site.look();
+                assert_eq!(site.update(&mut image).await.unwrap().outcome, Outcome::Unchanged);
+                assert_eq!(site.look(), before);
+                continue;
+            }
+        }
+        let error = site.update(&mut image).await.unwrap_err();
+        assert!(matches!(error, Error::Unknown(_)), "{what}: {error}");
+        let _ = fs::remove_file(&added).or_else(|_| fs::remove_dir(&added));
+    }
+    // Of a part of it, nobody knows what has become of the rest.
+    fs::write(site.target().join("a/one"), "mine").unwrap();
+    let error = site.update(&mut image).await.unwrap_err();
+    assert!(error.to_string().ends_with("a/one (modified)"), "{error}");
+    fs::remove_dir_all(site.state()).unwrap();
+    fs::remove_file(site.target().join("a/one")).unwrap();
+    assert!(matches!(site.update(&mut image).await.unwrap_err(), Error::Unknown(_)));
+}
+
 #[tokio::test]
 async fn what_the_directory_has_of_a_bundle_is_not_made_anew_by_force() {
     let (mut random, site) = (Random(5), Site::new());
@@ -350,4 +408,47 @@ fn without_a_home_there_is_pulling_and_no_updating() {
     let ran = desk.run_with(&["pull", "oci:layout:v1", "-o", "third"], &[("XDG_STATE_HOME", "/proc/nowhere")]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(desk.names(), ["layout", "new", "out", "third", "tree"]);
+}
+
+#[test]
+fn where_nothing_can_be_kept_there_is_pulling_and_no_updating() {
+    let desk = desk();
+    desk.run("pull oci:layout:v1 -o out").ok();
+    let states = desk.path(".local/state/bndlr/directories");
+    let lock = names(&states).into_iter().find(|name| name.ends_with(".lock")).unwrap();
+    fs::remove_dir_all(desk.path("out")).unwrap();
+    fs::remove_file(states.join(&lock)).unwrap();
+    fs::create_dir(states.join(&lock)).unwrap();
+    let ran = desk.run("pull oci:layout:v2 -o out -v");
+    assert!(ran.stderr.contains("cannot be updated later"), "{ran:?}");
+    ran.ok();
+    assert_eq!(snapshot(&desk.path("out")), snapshot(&desk.path("tree")));
+    let words = ["cannot keep what is known of \"out\"", "/bndlr/directories: Is a directory"];
+    assert_failed(&desk.run("pull oci:layout:v1 -o out --update"), 8, &words);
+    fs::remove_dir_all(desk.path("out")).unwrap();
+    desk.run("pull oci:layout:v1 -o out --update").ok();
+    fs::remove_dir_all(desk.path("out")).unwrap();
+    desk.run("pull oci:layout:v1 -o out --include a.txt").ok();
+}
+
+/// What is known of a directory is never kept in it: it would be something that the image does not have.
+#[test]
+fn a_home_is_pulled_to_like_any_other_directory() {
+    let desk = desk();
+    for (home, exists) in [("home", true), ("new", false), ("above/home", true)] {
+        let target = home.split('/').next().unwrap();
+        if exists {
+            fs::create_dir(desk.path(target)).unwrap();
+        }
+        let home = desk.path(home).display().to_string();
+        let run = |arguments: &str| {
+            let arguments: Vec<&str> = arguments.split_whitespace().chain([target]).collect();
+            desk.run_with(&arguments, &[("HOME", &home)])
+        };
+        let ran = run("pull oci:layout:v2 -o");
+        assert!(ran.stderr.contains("set XDG_STATE_HOME"), "{ran:?}");
+        ran.ok();
+        assert_eq!(without_top(snapshot(&desk.path(target))), without_top(snapshot(&desk.path("tree"))));
+        assert_failed(&run("pull oci:layout:v1 --update -o"), 7, &["no place", "XDG_STATE_HOME"]);
+    }
 }

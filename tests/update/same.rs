@@ -1,8 +1,10 @@
 //! An update ends as a fresh pull would, and touches nothing that stays the same.
 
+use std::os::unix::fs::PermissionsExt;
+
 use bndlr::unpack::{Outcome, UpdateOptions};
 
-use crate::archives::Image;
+use crate::archives::{Image, Tar};
 use crate::model::{Item, Site, Tree, Whose, fresh, names, without_top};
 use crate::random::{Random, seed};
 
@@ -12,11 +14,8 @@ async fn assert_updates(site: &Site, image: &mut Image, how: UpdateOptions, what
     let updated = site.update_so(image, how).await.unwrap_or_else(|error| panic!("{what}: {error}"));
     let (after, touched) = site.look();
     assert_eq!(without_top(after.clone()), fresh(image).await, "{what}");
-    let contents = |what: &str| what.split_once(' ').and_then(|(_, rest)| Some(rest.split_once(' ')?.1.to_owned()));
-    for (path, stat) in &stats {
-        if after.get(path).and_then(|after| contents(after)) == contents(&before[path]) && touched.contains_key(path) {
-            assert_eq!(stat, &touched[path], "{what}: {path} was touched");
-        }
+    for (path, stat) in stats.iter().filter(|(path, _)| after.get(*path) == before.get(*path)) {
+        assert_eq!(stat, &touched[path], "{what}: {path} was touched");
     }
     assert_eq!(updated.outcome == Outcome::Unchanged, before == after, "{what}: {updated:?}");
     updated.outcome
@@ -63,6 +62,28 @@ async fn a_bundle_takes_the_place_of_a_foreign_image_and_back() {
     for _ in 0..2 {
         assert_updates(&site, &mut Whose::Ours.image(&ours), UpdateOptions::default(), "to ours").await;
         assert_updates(&site, &mut Whose::Foreign.image(&foreign), UpdateOptions::default(), "to theirs").await;
+    }
+}
+
+/// Names that one file has get another mode, or none, by themselves.
+#[tokio::test]
+async fn a_mode_changes_and_not_that_of_other_names_of_the_file() {
+    let tar = |tar: Tar, mode| tar.entry("b", b'0', mode, "", b"same");
+    let mut linked = Image::of(Tar::new().file("a", "same").hard_link("b", "a"));
+    let mut apart = Image::of(tar(Tar::new().file("a", "same"), 0o755));
+    let site = Site::new();
+    site.pull(&mut linked).await;
+    assert_updates(&site, &mut apart, UpdateOptions::default(), "one of two").await;
+
+    for whose in [Whose::Ours, Whose::Foreign] {
+        let tree = |mode| Tree::from([("run".to_owned(), Item::File(b"same".to_vec(), mode))]);
+        let site = Site::new();
+        site.pull(&mut whose.image(&tree(0o644))).await;
+        let backup = site.target().with_file_name("backup");
+        std::fs::hard_link(site.target().join("run"), &backup).unwrap();
+        assert_updates(&site, &mut whose.image(&tree(0o755)), UpdateOptions::default(), "another name elsewhere").await;
+        let mode = std::fs::metadata(&backup).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "the other name is not in the directory");
     }
 }
 

@@ -4,23 +4,24 @@
 //! the middle, it can be done again.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use cap_std::fs::{DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use rustix::fs::OFlags;
+use cap_std::fs::{DirBuilder, DirBuilderExt, Permissions, PermissionsExt};
 
 use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use super::local::{Found, Handles, split};
 use super::scene::Scene;
 use super::stage::Staged;
 use super::state::Image;
-use crate::bundle::compare_paths;
+use crate::bundle::{Indexed, compare_paths};
 use crate::digest::Digest;
 use crate::unpack::error::{Error, Fault, shown};
+use crate::unpack::staging::open_directory;
 
-/// How many images are kept that a directory was made of when work was broken off. What is only in older ones counts as
-/// changed.
+/// How many images are kept that a directory was made of when work was broken off: those that most of it is from. What is only
+/// in others counts as changed.
 const MAX_BEFORE: usize = 3;
 
 /// What has to be done. Numbers of what is in the directory, and of rows of the tree; each list in order.
@@ -34,7 +35,7 @@ struct Plan {
     moved: Vec<usize>,
     /// What the image does not have.
     gone: Vec<usize>,
-    /// What gets another mode: the directories that are made among them.
+    /// Directories that get another mode, those that are made among them.
     modes: Vec<usize>,
     /// Directories that do not let their owner change what is in them.
     closed: Vec<usize>,
@@ -51,9 +52,7 @@ impl Plan {
                     plan.modes.push(number);
                 }
                 _ if staged.contains_key(&number) => plan.moved.push(number),
-                RowKind::Directory | RowKind::File { .. } if found.is_some_and(|found| found.mode != row.mode) => {
-                    plan.modes.push(number);
-                }
+                RowKind::Directory if found.is_some_and(|found| found.mode != row.mode) => plan.modes.push(number),
                 RowKind::Directory | RowKind::File { .. } | RowKind::Symlink { .. } => {}
             }
         }
@@ -94,7 +93,7 @@ impl Plan {
 /// Makes the directory what `tree` has, of which what is `staged` is at hand and the rest is there. Returns whether there
 /// was anything to do.
 pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: Staged) -> Result<bool, Error> {
-    let (stamps, checksums) = notes(&mut scene, &tree, &staged);
+    let (stamps, checksums) = notes(&mut scene, &tree, &staged.rows);
     let new = Known { digest, tree, stamps, checksums };
     let plan = Plan::new(&scene, &new.tree, &staged.rows);
     let path = scene.held.directory().to_owned();
@@ -102,9 +101,18 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
         scene.handles.forget();
         look_again(&mut scene, &new.tree, &plan)?;
         // What is known of them is not needed any more, and takes most of the memory that there is.
+        let mut uses = scene.uses();
         let mut images: Vec<Image> = scene.known.images.drain(..).map(Image::from).collect();
-        images.retain(|image| image.digest != new.digest);
-        images.drain(..images.len().saturating_sub(MAX_BEFORE));
+        for number in (0..images.len()).rev().filter(|&number| images[number].digest == new.digest).collect::<Vec<_>>()
+        {
+            images.remove(number);
+            uses.remove(number);
+        }
+        while images.len() > MAX_BEFORE {
+            let least = (0..images.len()).min_by_key(|&number| uses[number]).unwrap_or_default();
+            images.remove(least);
+            uses.remove(least);
+        }
         images.push(Image::from(&new));
         scene.held.save(&images, false, true).map_err(Error::local("keep what is known of", &path))?;
         drop(images);
@@ -116,10 +124,25 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
     Ok(!plan.is_empty())
 }
 
+/// Keeps what is known from now on of a directory of which nothing was known, if it is all that a bundle has and nothing else.
+/// Returns how many files and bytes there are.
+pub(super) fn adopt(mut scene: Scene, digest: Digest, bundle: Arc<Indexed>) -> Result<Option<(u64, u64)>, Error> {
+    scene.read_for(Some(&bundle));
+    let tree = Tree::Bundle(bundle);
+    if scene.found.len() != tree.len() || !tree.rows().all(|row| scene.is_there(&row)) {
+        return Ok(None);
+    }
+    let (stamps, checksums) = notes(&mut scene, &tree, &BTreeMap::new());
+    let new = Known { digest, tree, stamps, checksums };
+    let local = Error::local("keep what is known of", scene.held.directory());
+    scene.held.save(&[Image::from(&new)], true, false).map_err(local)?;
+    Ok(Some(new.tree.totals()))
+}
+
 /// What each file is to be known by.
-fn notes(scene: &mut Scene, tree: &Tree, staged: &Staged) -> (Vec<Option<Stamp>>, Vec<u32>) {
+fn notes(scene: &mut Scene, tree: &Tree, staged: &BTreeMap<usize, Note>) -> (Vec<Option<Stamp>>, Vec<u32>) {
     let nothing = Note { stamp: None, checksum: 0 };
-    let note = |(number, row): (usize, Row<'_>)| match (row.kind, staged.rows.get(&number)) {
+    let note = |(number, row): (usize, Row<'_>)| match (row.kind, staged.get(&number)) {
         (RowKind::Directory | RowKind::Symlink { .. }, _) => nothing,
         (RowKind::File { .. }, Some(note)) => *note,
         (RowKind::File { .. }, None) => scene.find(row.path).map_or(nothing, |found| scene.note(found)),
@@ -203,7 +226,7 @@ impl Steps<'_> {
         rows.dedup();
         for number in rows.into_iter().rev() {
             let row = tree.row(number);
-            if !matches!(row.kind, RowKind::Symlink { .. }) {
+            if row.kind == RowKind::Directory {
                 self.set_mode(row.path, row.mode).map_err(local("set the mode of", row.path))?;
             }
         }
@@ -228,16 +251,10 @@ impl Steps<'_> {
         from.rename(name, &to, name)
     }
 
-    /// Sets the mode of a file or directory, and of nothing that a link leads to.
+    /// Sets the mode of a directory, and of nothing that a link leads to.
     fn set_mode(&mut self, path: &[u8], mode: u32) -> io::Result<()> {
         let (parent, name) = split(path);
         let dir = self.handles.directory(parent)?;
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let open = |options: &mut OpenOptions| dir.open_with(Path::new(name), options.custom_flags(flags));
-        let file = match open(OpenOptions::new().read(true)) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => open(OpenOptions::new().write(true))?,
-            file => file?,
-        };
-        file.set_permissions(Permissions::from_mode(mode))
+        open_directory(&dir, Path::new(name))?.set_permissions(Permissions::from_mode(mode))
     }
 }

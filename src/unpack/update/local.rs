@@ -167,6 +167,12 @@ impl Found {
         }
     }
 
+    /// Whether it can stay where the row is to be, if it has the same contents. A file gets another mode by becoming another
+    /// one: its inode may have other names, which whoever gave them did not mean to change.
+    pub(super) fn is_in_place_of(&self, row: &Row<'_>) -> bool {
+        self.is_like(row) && (self.mode == row.mode || !matches!(self.kind, FoundKind::File { .. }))
+    }
+
     pub(super) fn is_directory(&self) -> bool {
         matches!(self.kind, FoundKind::Directory)
     }

@@ -12,12 +12,13 @@ mod state;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use self::apply::apply;
+use self::apply::{adopt, apply};
 use self::known::Tree;
 pub(super) use self::known::{Note, Stamp};
 pub use self::scene::{Doing, LocalChange};
@@ -25,7 +26,7 @@ use self::scene::{Looked, Scene};
 use self::stage::{Made, Stage};
 pub(super) use self::state::Held;
 use self::state::Image;
-pub use self::state::States;
+pub use self::state::{States, are_within};
 use super::error::{Error, Fault};
 use super::item::Item;
 use super::part::{WAITING, send};
@@ -79,7 +80,8 @@ pub struct Updated {
 ///
 /// # Errors
 /// Those of [`unpack`]; [`Error::Changed`] when somebody has changed something there that is not as in the image anyway,
-/// and [`Error::Unknown`] when nothing is known of what is there, unless that is to go; [`Error::Busy`].
+/// and [`Error::Unknown`] when nothing is known of what is there and it is not just what the bundle has, unless that is to go;
+/// [`Error::Busy`].
 pub async fn update(
     source: &dyn OpenRange,
     manifest: &RawManifest,
@@ -116,16 +118,21 @@ async fn update_as(
     // Meanwhile, what is known of it is read, and then the index, unless the one may show that the other is not needed.
     let reading = async {
         let (known, held) = blocking(move || Ok((held.load().unwrap_or_default(), held))).await?;
-        if known.images.is_empty() && !how.force {
-            return Err(Error::Unknown(target.to_owned()));
-        }
         let is_there = known.is_all_of(job.manifest);
         let bundle = if is_there { None } else { open(source, manifest, options.limits).await? };
         Ok::<_, Error>((held, known, is_there, bundle))
     };
     let (looked, (held, known, is_there, mut bundle)) = futures::try_join!(looking, reading)?;
     let looked = looked?;
+    let is_unknown = known.images.is_empty() && !how.force;
     let mut scene = blocking(move || Ok(Scene::new(held, known, looked, how.verify))).await?;
+    if is_unknown {
+        let unknown = || Error::Unknown(target.to_owned());
+        let (bundle, digest) = (bundle.ok_or_else(unknown)?, job.manifest);
+        let fetched = bundle.fetched();
+        let totals = blocking(move || adopt(scene, digest, bundle)).await?.ok_or_else(unknown)?;
+        return Ok(job.done(totals, false, fetched, Vec::new()));
+    }
     if is_there {
         let (totals, looked_at) = blocking(move || Ok((if_unchanged(&mut scene, how)?, scene))).await?;
         if let Some(totals) = totals {
@@ -148,9 +155,15 @@ async fn open(source: &dyn OpenRange, manifest: &RawManifest, limits: Limits) ->
     Ok(Some(bundle))
 }
 
-/// Takes a target for itself, if it is to be known what is in it.
-pub(super) fn hold(states: Option<&States>, target: &Path) -> Result<Option<Held>, Error> {
-    states.map(|states| states.hold(target)).transpose()
+/// Takes a target for itself that is to be made, if it can be known what is in it. If it cannot, it will not be updated.
+pub(super) fn hold_if_possible(states: Option<&States>, target: &Path) -> Result<Option<Held>, Error> {
+    match states.map(|states| states.hold(target)).transpose() {
+        Err(error @ Error::Local { .. }) => {
+            tracing::debug!("* this cannot be updated later: {error}");
+            Ok(None)
+        }
+        held => held,
+    }
 }
 
 /// Publishes what has been unpacked, and keeps what is known of it: before, so that this is known whenever the rest is.
@@ -179,16 +192,20 @@ pub(super) fn publish(
 
 /// Takes a target for itself that something is in; nothing, if all is to be unpacked.
 fn take(target: &Path, states: Option<&States>) -> Result<Option<Held>, Error> {
-    let held = hold(states, target)?;
+    let held = states.map(|states| states.hold(target)).transpose();
+    // What was left there is gone: only then does it show what else is there.
     let is_empty = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::symlink_metadata(target).is_err(),
         Err(error) => return Err(Error::local("read", target)(error)),
     };
-    if is_empty {
-        return Ok(None);
+    match held {
+        Err(error @ Error::Busy(_)) => return Err(error),
+        _ if is_empty => return Ok(None),
+        held => held?,
     }
-    held.map(Some).ok_or_else(|| Error::NoStates(target.to_owned()))
+    .map(Some)
+    .ok_or_else(|| Error::NoStates(target.to_owned()))
 }
 
 /// How many files and bytes there are, if the directory is as the one image has it that was unpacked there.
@@ -197,11 +214,13 @@ fn if_unchanged(scene: &mut Scene, how: UpdateOptions) -> Result<Option<(u64, u6
     if (how.verify && !scene.is_sure()) || !scene.changes(None).is_empty() {
         return Ok(None);
     }
-    let has_learned = scene.has_learned();
+    let Some(known) = scene.known.images.last() else { return Ok(None) };
+    // Those that are known count as well, as long as it is known that they are.
+    let stamps =
+        scene.has_learned().then(|| known.tree.rows().map(|row| scene.stamp_of(scene.find(row.path)?)).collect());
     let Some(mut known) = scene.known.images.pop() else { return Ok(None) };
-    if has_learned {
-        let stamps = known.tree.rows().map(|row| scene.stamp_of(scene.find(row.path)?));
-        known.stamps = stamps.collect();
+    if let Some(stamps) = stamps {
+        known.stamps = stamps;
         let local = Error::local("keep what is known of", scene.held.directory());
         scene.held.save(&[Image::from(&known)], true, false).map_err(local)?;
     }
@@ -228,7 +247,6 @@ struct Needs {
     wanted: Vec<usize>,
     /// Members with parts of these that the directory has.
     is_here: BTreeSet<MemberNumber>,
-    discarded: Vec<LocalChange>,
 }
 
 impl Job {
@@ -242,10 +260,18 @@ impl Job {
     /// What somebody has changed, and is to go.
     fn discards(&self, scene: &Scene, new: &Tree) -> Result<Vec<LocalChange>, Error> {
         let changes = scene.changes(Some(new));
-        if changes.is_empty() || self.how.force {
-            return Ok(changes);
-        }
-        Err(Error::Changed { directory: self.target.clone(), changes })
+        if changes.is_empty() || self.how.force { Ok(changes) } else { Err(self.changed(changes)) }
+    }
+
+    /// Fails if somebody has changed what is not as `new` has it, whatever may be in files that are to be fetched.
+    fn check(&self, scene: &Scene, new: &Tree) -> Result<(), Error> {
+        let changes = scene.changes(Some(new));
+        let is_open = |change: &LocalChange| scene.may_have(new, change.path.as_os_str().as_bytes());
+        if self.how.force || changes.iter().all(is_open) { Ok(()) } else { Err(self.changed(changes)) }
+    }
+
+    fn changed(&self, changes: Vec<LocalChange>) -> Error {
+        Error::Changed { directory: self.target.clone(), changes }
     }
 
     /// Fetches those members of a bundle that the directory does not have.
@@ -256,22 +282,23 @@ impl Job {
         bundle: Arc<Indexed>,
     ) -> Result<Updated, Error> {
         let (job, new) = (self.clone(), Arc::clone(&bundle));
-        let (mut scene, needs) = blocking(move || {
+        let (mut scene, needs, job) = blocking(move || {
             let needs = job.needs(&mut scene, &new)?;
-            Ok((scene, needs))
+            Ok((scene, needs, job))
         })
         .await?;
         let (sender, pieces) = mpsc::channel(WAITING);
         let is_here = needs.is_here.clone();
         let contents = bundle.contents_without(source, &needs.wanted, move |member| is_here.contains(&member));
-        let (new, digest) = (Arc::clone(&bundle), self.manifest);
+        let new = Arc::clone(&bundle);
         let worker = tokio::task::spawn_blocking(move || {
             let mut stage = Stage::new(&mut scene)?;
             let made = stage.fill(&mut scene, &new, &needs.wanted, &needs.is_here, pieces)?;
             let tree = Tree::Bundle(new);
             let (totals, staged) = (tree.totals(), stage.finish(&mut scene, &tree, &made)?);
-            let is_changed = apply(scene, digest, tree, staged)?;
-            Ok::<_, Error>((totals, is_changed, needs.discarded))
+            let discarded = job.discards(&scene, &tree)?;
+            let is_changed = apply(scene, job.manifest, tree, staged)?;
+            Ok::<_, Error>((totals, is_changed, discarded))
         });
         let sent = send(contents, sender).await;
         let done = worker.await.map_err(|error| content::Error::new(ErrorKind::Local, error));
@@ -283,7 +310,7 @@ impl Job {
     /// What the directory lacks, if nothing is in the way.
     fn needs(&self, scene: &mut Scene, bundle: &Arc<Indexed>) -> Result<Needs, Error> {
         scene.read_for(Some(bundle));
-        let discarded = self.discards(scene, &Tree::Bundle(Arc::clone(bundle)))?;
+        self.check(scene, &Tree::Bundle(Arc::clone(bundle)))?;
         let wanted: Vec<usize> = (0..bundle.entries().len()).filter(|&entry| !scene.has(bundle, entry)).collect();
         let mut is_here = BTreeSet::new();
         for &entry in &wanted {
@@ -294,7 +321,7 @@ impl Job {
                     .extend(members.filter(|&(nth, _)| scene.has_part(bundle, entry, nth)).map(|(_, member)| member));
             }
         }
-        Ok(Needs { wanted, is_here, discarded })
+        Ok(Needs { wanted, is_here })
     }
 
     /// Fetches all of an image.

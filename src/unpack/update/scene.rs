@@ -139,13 +139,30 @@ impl Scene {
         }
     }
 
+    /// How much of what is there is from each of the known images.
+    pub(super) fn uses(&self) -> Vec<usize> {
+        let has = |known: &Known, found: &Found| {
+            known.tree.find(&found.path).is_some_and(|row| found.is_like(&known.tree.row(row)))
+        };
+        let mut uses = vec![0; self.known.images.len()];
+        for (found, standing) in self.found.iter().zip(&self.standings) {
+            let number = match standing {
+                Standing::Of(number) | Standing::Alike(number) => Some(*number),
+                Standing::Plain => self.known.images.iter().rposition(|known| has(known, found)),
+                Standing::New | Standing::Unknown => None,
+            };
+            number.into_iter().for_each(|number| uses[number] += 1);
+        }
+        uses
+    }
+
     /// Whether there is nothing that only looks as it should.
     pub(super) fn is_sure(&self) -> bool {
         !self.standings.iter().any(|standing| matches!(standing, Standing::Alike(_)))
     }
 
-    /// Whether what `bundle` has at an entry's path is there, but perhaps for the mode. Where two bundles have the same path
-    /// in members of the same digests, they have the same there.
+    /// Whether what `bundle` has at an entry's path is there; of a directory, its mode may be another. Where two bundles have
+    /// the same path in members of the same digests, they have the same there.
     pub(super) fn has(&self, bundle: &Indexed, entry: usize) -> bool {
         let row = Row::from(bundle.entry(entry));
         if row.kind == RowKind::Directory {
@@ -159,9 +176,7 @@ impl Scene {
             };
             old.entry(at).kind() == bundle.entry(entry).kind() && old.members_of(at).eq(bundle.members_of(entry))
         };
-        // What its owner cannot read is made anew, if it needs another mode.
-        found.is_like(&row)
-            && (found.mode == row.mode || found.mode & 0o400 != 0)
+        found.is_in_place_of(&row)
             && match self.standings[number] {
                 Standing::New => true,
                 Standing::Alike(_) | Standing::Unknown => false,
@@ -185,6 +200,21 @@ impl Scene {
         }
         let member = bundle.members_with(entry).nth(nth);
         member.is_some_and(|member| rebuild(&mut self.handles, bundle, member).is_some())
+    }
+
+    /// Whether what the new image has in a row is there, and shows to be that.
+    pub(super) fn is_there(&self, row: &Row<'_>) -> bool {
+        self.find(row.path).is_some_and(|found| {
+            let (found, standing) = (&self.found[found], self.standings[found]);
+            let is_known = matches!(standing, Standing::New | Standing::Plain);
+            is_known && found.is_in_place_of(row) && (found.mode == row.mode || !found.is_directory())
+        })
+    }
+
+    /// Whether a file may be what `new` has at its path: then that has not been fetched yet.
+    pub(super) fn may_have(&self, new: &Tree, path: &[u8]) -> bool {
+        let (Some(found), Some(row)) = (self.find(path), new.find(path)) else { return false };
+        self.standings[found] == Standing::Unknown && self.found[found].is_in_place_of(&new.row(row))
     }
 
     /// What has been changed, but for what is as `new` has it anyway.
@@ -219,7 +249,8 @@ impl Scene {
 
     /// Whether something has the mode that it should have, or, where work was broken off, one that it may have meanwhile.
     fn is_mode(&self, found: &Found, mode: u32) -> bool {
-        let is_passing = || !self.known.is_complete && (found.mode == mode | 0o700 || found.mode == 0o700);
+        // A new directory has the set-group-ID bit of the one that it is in, until it gets its mode.
+        let is_passing = || !self.known.is_complete && [mode | 0o700, 0o700].contains(&(found.mode & !0o2000));
         match found.kind {
             FoundKind::Symlink { .. } => true,
             FoundKind::Directory => found.mode == mode || is_passing(),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cap_std::fs::{Dir, File, FileExt};
 use tokio::sync::mpsc;
 
-use super::known::{Note, RowKind, Tree};
+use super::known::{Note, Row, RowKind, Tree};
 use super::local::{FoundKind, Handles, is_same};
 use super::scene::{Scene, Standing};
 use crate::bundle::{Entry, Indexed, Kind, MemberNumber};
@@ -99,7 +99,7 @@ impl Stage {
             let row = tree.row(number);
             let is_there = match row.kind {
                 RowKind::Directory => true,
-                RowKind::File { .. } => has_file(scene, &mut handles, row.path),
+                RowKind::File { .. } => has_file(scene, &mut handles, &row),
                 RowKind::Symlink { .. } => scene.find(row.path).is_some_and(|found| scene.found[found].is_like(&row)),
             };
             if !is_there {
@@ -114,17 +114,17 @@ impl Stage {
     }
 }
 
-/// Whether a file has the same contents in the directory; then it counts as that of the new image.
-fn has_file(scene: &mut Scene, staged: &mut Handles, path: &[u8]) -> bool {
-    let Some(found) = scene.find(path) else { return false };
-    let same = match (scene.handles.file(path), staged.file(path)) {
+/// Whether a file is in the directory as the row says. With the same contents, it counts as that of the new image.
+fn has_file(scene: &mut Scene, staged: &mut Handles, row: &Row<'_>) -> bool {
+    let Some(found) = scene.find(row.path) else { return false };
+    let same = match (scene.handles.file(row.path), staged.file(row.path)) {
         (Ok(here), Ok(new)) => is_same(&here, &new).unwrap_or(false),
         _ => false,
     };
     if same {
         scene.standings[found] = Standing::New;
     }
-    same
+    same && scene.found[found].is_in_place_of(row)
 }
 
 /// The place of a path that an image has.
@@ -175,7 +175,7 @@ impl Source<'_> {
         Ok(Some(self.pieces.blocking_recv().flatten().ok_or_else(stopped)?.bytes))
     }
 
-    /// Whether the directory has a file with these contents, all of which are at hand.
+    /// Whether the directory has this file as it should be, of which all contents are at hand.
     fn is_there(&mut self, entry: &Entry) -> bool {
         let Some(bytes) = self.first.as_ref().filter(|bytes| bytes.len() as u64 == entry.size()) else { return false };
         let path = entry.path().as_bytes();
@@ -191,7 +191,7 @@ impl Source<'_> {
         if is_same {
             self.scene.standings[found] = Standing::New;
         }
-        is_same
+        is_same && self.scene.found[found].is_in_place_of(&entry.into())
     }
 
     /// Waits until it is said that all have come, and were what they should be.

@@ -71,12 +71,19 @@ impl States {
         let local = Error::local("keep what is known of", target);
         let (directory, lock) = match identify(target).and_then(|path| Ok((self.lock(&path)?, path))) {
             Ok((lock, path)) => (path, lock),
-            Err(error) => return Err(local(error)),
+            Err(error) => return Err(local(self.named(&error))),
         };
         let Some(lock) = lock else { return Err(Error::Busy(target.to_owned())) };
         let mut held = Held { state: self.0.join(name(&directory)), directory, lock };
-        held.remove_leftovers().map_err(local)?;
+        if let Err(error) = held.remove_leftovers() {
+            tracing::debug!("* what was left in {} or beside it cannot be removed: {error}", target.display());
+        }
         Ok(held)
+    }
+
+    /// An error of the directory that states are in.
+    fn named(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", self.0.display()))
     }
 
     /// Nothing, if somebody else has it.
@@ -90,6 +97,14 @@ impl States {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether states in `directory` would be in `target`, whether or not one of them is there.
+///
+/// # Errors
+/// When it cannot be found out where they are.
+pub fn are_within(directory: &Path, target: &Path) -> io::Result<bool> {
+    Ok(identify(directory)?.starts_with(identify(target)?))
 }
 
 /// Whether nobody but this user and root could have written what this is said of.
@@ -205,8 +220,16 @@ impl Held {
         }
     }
 
-    /// Notes what has to be removed if this ends in the middle: a directory with a name that no other has.
-    pub(in crate::unpack) fn note(&mut self, path: &Path) -> io::Result<()> {
+    /// Notes what has to be removed if this ends in the middle: a directory with a name that no other has. If that cannot be
+    /// noted, it will be left there then.
+    pub(in crate::unpack) fn note(&mut self, path: &Path) {
+        if let Err(error) = self.try_note(path) {
+            tracing::debug!("* {} will be left if this is killed: {error}", path.display());
+            let _ = self.lock.set_len(0);
+        }
+    }
+
+    fn try_note(&mut self, path: &Path) -> io::Result<()> {
         let path = std::path::absolute(path)?;
         self.lock.set_len(0)?;
         self.lock.rewind()?;
