@@ -139,3 +139,22 @@ async fn a_pull_takes_what_is_to_be_included_and_nothing_else() {
     let json = desk.run(&format!("pull {place} -o part --include a.txt --format json")).json();
     assert_eq!((&json["files"], &json["bytes"]), (&1.into(), &6.into()));
 }
+
+#[test]
+fn an_image_of_more_than_the_limits_is_not_read() {
+    let desk = Desk::with_tree();
+    desk.run("build tree -o oci:layout:v1 -q").ok();
+    desk.write("tree/b", "");
+    for command in
+        ["cat oci:layout:v1 a.txt", "ls oci:layout:v1", "verify tree oci:layout:v1", "why oci:layout:v1 ./tree"]
+    {
+        assert!(desk.run(command).code < Some(2), "{command}");
+        for (limit, words) in
+            [("--max-bytes 1", "more bytes of files than 1"), ("--max-entries 1", "more entries than 1")]
+        {
+            let ran = desk.run(&format!("{command} {limit}"));
+            assert_eq!((ran.code, &*ran.stdout), (Some(5), ""), "{ran:?}");
+            assert!(ran.stderr.contains(words), "{ran:?}");
+        }
+    }
+}

@@ -11,10 +11,9 @@ use super::location::Location;
 use super::lookup::{find, path_in_image};
 use super::options::ImageArgs;
 use super::output::write_stream;
-use crate::bundle::Indexed;
 use crate::content;
 use crate::manifest::RawManifest;
-use crate::unpack::{Listed, UnpackOptions, spool};
+use crate::unpack::{Listed, UnpackOptions, open_bundle, spool};
 
 /// Write one file of a bundle, or of any image, to standard output
 ///
@@ -53,9 +52,11 @@ impl Cat {
         let connection = self.registry.connect(std::slice::from_ref(&location))?;
         let opened = open(&location, &connection).await?;
         let manifest = opened.image(self.image.platform()).await?;
-        let bundle = if self.full { None } else { Indexed::open(&*opened.images, &manifest).await? };
-        let Some(bundle) = bundle else {
-            return read_whole(&opened, &manifest, &path, &self.image.unpack_options()).await;
+        let options = self.image.unpack_options();
+        let bundle =
+            async { if self.full { Ok(None) } else { open_bundle(&*opened.images, &manifest, options.limits).await } };
+        let Some(bundle) = bundle.await.map_err(content::Error::from)? else {
+            return read_whole(&opened, &manifest, &path, &options).await;
         };
         let files: Vec<Listed> = bundle.entries().map(Listed::from).collect();
         let contents = bundle.contents(&*opened.images, &[find(&files, &path)?]);

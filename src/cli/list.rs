@@ -10,11 +10,10 @@ use super::error::Error;
 use super::location::Location;
 use super::options::ImageArgs;
 use super::output::Output;
-use crate::bundle::Indexed;
 use crate::content;
 use crate::manifest::RawManifest;
 use crate::text::printable;
-use crate::unpack::{Listed, ListedKind, UnpackOptions, list};
+use crate::unpack::{Listed, ListedKind, UnpackOptions, list, open_bundle};
 
 /// List the files of a bundle, or of any image
 ///
@@ -55,10 +54,13 @@ impl List {
 
 /// What is in a bundle or an image, in order.
 async fn files(opened: &Opened, manifest: &RawManifest, options: &UnpackOptions) -> Result<Vec<Listed>, Error> {
-    if let Some(bundle) = Indexed::open(&*opened.images, manifest).await? {
-        return Ok(bundle.entries().map(Listed::from).collect());
-    }
-    Ok(list(&*opened.images, manifest, options).await.map_err(content::Error::from)?)
+    let files = async {
+        match open_bundle(&*opened.images, manifest, options.limits).await? {
+            Some(bundle) => Ok(bundle.entries().map(Listed::from).collect()),
+            None => list(&*opened.images, manifest, options).await,
+        }
+    };
+    Ok(files.await.map_err(content::Error::from)?)
 }
 
 /// `-rwxr-xr-x      1234 path`, as `ls -l` has it.

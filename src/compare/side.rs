@@ -16,7 +16,7 @@ use crate::content::{self, ErrorKind, Open, OpenRange, apart};
 use crate::digest::Digest;
 use crate::manifest::RawManifest;
 use crate::pack::{self, MemberDigests, PackOptions, Selection, Tree, look, scan};
-use crate::unpack::{Listed, Spooled, UnpackOptions, spool};
+use crate::unpack::{Listed, Spooled, UnpackOptions, open_bundle, spool};
 
 /// How many bytes of files are read together, and how many files: to hand over to another thread takes longer than to read
 /// a small file.
@@ -66,7 +66,7 @@ impl Sides {
     /// # Errors
     /// When it cannot be read, or is not what it should be.
     pub async fn image(&self, source: Box<dyn OpenRange>, manifest: &RawManifest) -> Result<Side, Error> {
-        if let Some(bundle) = Indexed::open(&*source, manifest).await? {
+        if let Some(bundle) = open_bundle(&*source, manifest, self.options.limits).await? {
             return Ok(Side(Kind::Bundle { source, bundle }));
         }
         self.whole(&*source, manifest).await

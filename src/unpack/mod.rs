@@ -48,14 +48,14 @@ pub use update::{Doing, LocalChange, Outcome, States, UpdateOptions, Updated, ar
 
 use self::feed::Feed;
 use self::image::{Form, Image};
-use self::item::{Nowhere, Sink};
+use self::item::{Item, Nowhere, Sink};
 use self::place::{Place, names};
 use self::staging::Staging;
 use self::view::{Node, NodeKind, Rules, View};
 use self::writer::Writer;
 use self::writers::Writers;
-use crate::bundle::{Entry, Kind, LayerIndex, Links};
-use crate::content::{self, ErrorKind, Observer, Open};
+use crate::bundle::{Entry, Indexed, Kind, LayerIndex, Links};
+use crate::content::{self, ErrorKind, Observer, Open, OpenRange};
 use crate::manifest::{Descriptor, RawManifest};
 
 /// How much an image may unpack to.
@@ -230,6 +230,20 @@ fn listed(place: &Place, node: Node) -> Listed {
         NodeKind::Symlink { target } => ListedKind::Symlink { target: place::path_of(&target) },
     };
     Listed { path: place.to_path(), mode: node.mode, kind }
+}
+
+/// Reads the index of a bundle, and sees that all of it may be unpacked, as far as that says; nothing, if the image is none.
+///
+/// # Errors
+/// Those of [`Indexed::open`], and whatever of those of [`unpack`] shows in the index, a limit that is exceeded among it.
+pub async fn open_bundle(
+    source: &dyn OpenRange,
+    manifest: &RawManifest,
+    limits: Limits,
+) -> Result<Option<Indexed>, Error> {
+    let Some(bundle) = Indexed::open(source, manifest).await? else { return Ok(None) };
+    view::check(bundle.entries().map(Item::from), limits)?;
+    Ok(Some(bundle))
 }
 
 /// Runs `work` on a thread of its own, and feeds it the image's layers. The first of them is under way while the

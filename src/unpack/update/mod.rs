@@ -28,12 +28,11 @@ pub(super) use self::state::Held;
 use self::state::Image;
 pub use self::state::{States, are_within};
 use super::error::{Error, Fault};
-use super::item::Item;
 use super::part::{WAITING, send};
 use super::staging::Staging;
-use super::view::{self, Node};
+use super::view::Node;
 use super::writer::Writer;
-use super::{Contents, Limits, UnpackOptions, Unpacked, listed, read, run, unpack};
+use super::{Contents, UnpackOptions, Unpacked, listed, open_bundle, read, run, unpack};
 use crate::bundle::{Indexed, MemberNumber};
 use crate::content::{self, ErrorKind, OpenRange};
 use crate::digest::Digest;
@@ -119,7 +118,7 @@ async fn update_as(
     let reading = async {
         let (known, held) = blocking(move || Ok((held.load().unwrap_or_default(), held))).await?;
         let is_there = known.is_all_of(job.manifest);
-        let bundle = if is_there { None } else { open(source, manifest, options.limits).await? };
+        let bundle = if is_there { None } else { open_bundle(source, manifest, options.limits).await? };
         Ok::<_, Error>((held, known, is_there, bundle))
     };
     let (looked, (held, known, is_there, mut bundle)) = futures::try_join!(looking, reading)?;
@@ -130,7 +129,7 @@ async fn update_as(
         let unknown = || Error::Unknown(target.to_owned());
         let (bundle, digest) = (bundle.ok_or_else(unknown)?, job.manifest);
         let fetched = bundle.fetched();
-        let totals = blocking(move || adopt(scene, digest, bundle)).await?.ok_or_else(unknown)?;
+        let totals = blocking(move || adopt(scene, digest, Arc::new(bundle))).await?.ok_or_else(unknown)?;
         return Ok(job.done(totals, false, fetched, Vec::new()));
     }
     if is_there {
@@ -138,21 +137,12 @@ async fn update_as(
         if let Some(totals) = totals {
             return Ok(job.done(totals, false, 0, Vec::new()));
         }
-        (scene, bundle) = (looked_at, open(source, manifest, options.limits).await?);
+        (scene, bundle) = (looked_at, open_bundle(source, manifest, options.limits).await?);
     }
     match bundle {
-        Some(bundle) => job.fetch_members(source, scene, bundle).await,
+        Some(bundle) => job.fetch_members(source, scene, Arc::new(bundle)).await,
         None => job.fetch_all(source, manifest, scene, options).await,
     }
-}
-
-/// Reads the index of a bundle, and sees that all of it can be unpacked; nothing, if the image is none.
-async fn open(source: &dyn OpenRange, manifest: &RawManifest, limits: Limits) -> Result<Option<Arc<Indexed>>, Error> {
-    let Some(bundle) = Indexed::open(source, manifest).await? else { return Ok(None) };
-    let bundle = Arc::new(bundle);
-    let checked = Arc::clone(&bundle);
-    blocking(move || Ok(view::check(checked.entries().map(Item::from), limits)?)).await?;
-    Ok(Some(bundle))
 }
 
 /// Takes a target for itself that is to be made, if it can be known what is in it. If it cannot, it will not be updated.
