@@ -2,8 +2,10 @@
 //! registry"). How a whole one comes over a bad network is in `downloads`, and how it gets there in `uploads`.
 
 use std::ops::Range;
+use std::pin::pin;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
 use http::{HeaderValue, header};
 use reqwest::{Method, StatusCode};
 
@@ -13,6 +15,7 @@ use crate::protocol::{Endpoint, Scope};
 
 use super::Error;
 use super::answer::Answer;
+use super::downloads::Download;
 use super::repository::RemoteRepository;
 use super::transport::Call;
 use crate::text;
@@ -29,8 +32,8 @@ impl RemoteRepository {
         self.session.send(&Call::new(method, url).streamed(), scope).await
     }
 
-    /// A part of a blob: `length` bytes from `offset` on, at least one (RFC 9110, 14). From a registry that does not know
-    /// ranges comes the whole, which is kept for the next part.
+    /// A part of a blob: `length` bytes from `offset` on, at least one (RFC 9110, 14). Where it breaks off, the rest is asked
+    /// for. From a registry that does not know ranges comes the whole, which is kept for the next part.
     pub(super) async fn blob_range(
         &self,
         descriptor: &Descriptor,
@@ -41,9 +44,7 @@ impl RemoteRepository {
             return read_file_range(whole, offset, length).await;
         }
         let part = offset..offset + length;
-        let url = self.session.url(&Endpoint::Blob(self.repository.name.clone(), descriptor.digest));
-        let call = Call::new(Method::GET, url).with_part(&part);
-        let answer = self.session.send(&call, &self.pull()).await?;
+        let answer = self.request_part(descriptor, part.clone(), None).await?;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
             let whole = self.wholes.keep(descriptor, self.go_on_with(answer, descriptor).await?).await?;
             return read_file_range(whole, offset, length).await;
@@ -53,13 +54,17 @@ impl RemoteRepository {
             let last = part.end - 1;
             return Err(Error::content(&request, format!("another range than bytes={offset}-{last}")).into());
         }
-        let bytes = answer.read(length).await?;
+        let mut bytes = BytesMut::new();
+        let mut chunks = pin!(Download::segment_begun(self, descriptor, part, answer).into_stream());
+        while let Some(chunk) = chunks.try_next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
         if bytes.len() as u64 != length {
             return Err(
                 Error::content(&request, format!("{}, expected {length}", text::bytes(bytes.len() as u64))).into()
             );
         }
-        Ok(bytes)
+        Ok(bytes.freeze())
     }
 
     /// The registry's answer to a request for a part of a blob, which is to be of the version `etag`, if it is known: that

@@ -81,6 +81,18 @@ impl Download {
         Self { range, is_segment: true, ..Self::rest(repository, descriptor, 0) }
     }
 
+    /// A part of a blob, which begins to come with `answer`.
+    pub(super) fn segment_begun(
+        repository: &RemoteRepository,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+        answer: Answer,
+    ) -> Self {
+        let mut download = Self::segment(repository, descriptor, range);
+        download.come(answer);
+        download
+    }
+
     /// The bytes in order.
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
         stream::try_unfold(self, |mut download| async move {

@@ -1,11 +1,11 @@
 //! Pulls.
 
-use bndlr::content::ErrorKind;
+use bndlr::content::{ErrorKind, OpenRange};
 use bndlr::remote::ClientOptions;
 
 use crate::proxy::Fault::{Answer, Down, LoseAnswer, Reset, Says, Without};
 use crate::proxy::{Harm, Rule, on};
-use crate::scene::{MB, Scene, assert_has_bundle, assert_kind, impatient, layer, options, pull};
+use crate::scene::{MB, Scene, assert_has_bundle, assert_kind, bundle, impatient, layer, options, pull};
 
 /// Pulls through a network with these faults. Returns what was asked.
 async fn arrives(rules: impl IntoIterator<Item = Rule>) -> Vec<String> {
@@ -35,6 +35,28 @@ async fn a_pull_goes_on_where_the_connection_broke() {
 async fn a_pull_survives_a_connection_that_breaks_again_and_again() {
     let asked = arrives([on("GET", layer(), Down(300_000, Harm::Reset)).always()]).await;
     assert!(of_layer(&asked).len() > 20, "what gets on is not counted: {asked:?}");
+}
+
+#[tokio::test]
+async fn a_part_goes_on_where_the_connection_broke() {
+    let layer_of_it = &bundle().layers()[0];
+    let part = async |rules: Vec<Rule>| {
+        let scene = Scene::with_bundle(rules).await;
+        let part = scene.repository(options()).read_range_unverified(layer_of_it, MB, 6 * MB).await;
+        (part, scene.proxy.asked())
+    };
+    let expected = part(vec![]).await.0.unwrap();
+    for harm in [Harm::Reset, Harm::End, Harm::EndUnmeasured] {
+        let (found, asked) = part(vec![on("GET", layer(), Down(2 * MB, harm))]).await;
+        assert!(found.unwrap() == expected);
+        let [_, second] = of_layer(&asked)[..] else { panic!("{harm:?}: {asked:?}") };
+        assert!(second.ends_with(&format!("-{}] if the same", 7 * MB - 1)), "{asked:?}");
+        assert!(!second.contains(&format!("bytes={MB}-")), "{asked:?}");
+    }
+    let (found, asked) = part(vec![on("GET", layer(), Down(300_000, Harm::Reset)).always()]).await;
+    assert!(found.unwrap() == expected && of_layer(&asked).len() > 15, "what gets on is not counted: {asked:?}");
+    let (found, asked) = part(vec![on("GET", layer(), Down(10, Harm::Reset)).always()]).await;
+    assert!(found.is_err() && of_layer(&asked).len() < 10, "{asked:?}");
 }
 
 #[tokio::test]
