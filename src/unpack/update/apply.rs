@@ -12,12 +12,13 @@ use cap_std::fs::{DirBuilder, DirBuilderExt, Permissions, PermissionsExt};
 
 use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use super::local::{Found, Handles, split};
-use super::scene::Scene;
+use super::scene::{Doing, LocalChange, Scene};
 use super::stage::Staged;
 use super::state::Image;
 use crate::bundle::{Indexed, compare_paths};
 use crate::digest::Digest;
 use crate::unpack::error::{Error, Fault, shown};
+use crate::unpack::place::path_of;
 use crate::unpack::staging::open_directory;
 
 /// How many images are kept that a directory was made of when work was broken off: those that most of it is from. What is only
@@ -156,9 +157,8 @@ fn look_again(scene: &mut Scene, tree: &Tree, plan: &Plan) -> Result<(), Error> 
     let Scene { handles, found, held, .. } = scene;
     let mut look = |path: &[u8]| handles.look(path).map_err(local("look at", path));
     let changed = |path: &[u8]| {
-        let what = "make changes in";
-        let source = io::Error::other(format!("{:?} has just been changed", shown(path)));
-        Error::Local { what, path: held.directory().to_owned(), source }
+        let changes = vec![LocalChange { path: path_of(path), doing: Doing::Modified }];
+        Error::Changed { directory: held.directory().to_owned(), changes }
     };
     for &number in plan.in_the_way.iter().chain(&plan.gone) {
         if look(&found[number].path)?.as_ref() != Some(&found[number]) {

@@ -59,8 +59,8 @@ pub(in crate::unpack) struct Known {
     pub(super) tree: Tree,
     /// For each row of the tree, what the file was, if that can be relied on.
     pub(super) stamps: Vec<Option<Stamp>>,
-    /// For each row the CRC-32 of the file's contents. It says which of the files in a member has been changed, and is
-    /// never what a file is left alone for.
+    /// For each row the CRC-32 of the file's contents. It says which of the files in a member has been changed; with
+    /// `--verify`, it is never what a file is left alone for.
     pub(super) checksums: Vec<u32>,
 }
 

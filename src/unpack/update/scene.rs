@@ -338,7 +338,7 @@ fn checksum(handles: &mut Handles, path: &[u8]) -> io::Result<u32> {
     }
 }
 
-/// What is in a member, if files have that, and links are what they should be.
+/// What is in a member, if files have that. Links are taken from the index: of them, all shows without reading.
 fn rebuild(handles: &mut Handles, bundle: &Indexed, member: MemberNumber) -> Option<Vec<Piece>> {
     let mut open: Option<(String, File)> = None;
     let mut read = |entry: &Entry, offset: u64, buffer: &mut [u8]| {
