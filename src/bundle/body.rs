@@ -1,7 +1,9 @@
 //! The bodies of an index's sections: a row for each entry, and one for each member.
 
+use std::sync::Arc;
+
 use super::annotation::Location;
-use super::entry::{Entry, Kind};
+use super::entry::{Entry, Kind, MAX_PATH};
 use super::index::{Index, IndexError, Member};
 use super::member::Place;
 use super::order::Order;
@@ -14,6 +16,9 @@ pub const MAX_ENTRIES: u64 = 1_000_000;
 /// How many bytes the paths and link targets of a layer have together at most. Written after each other, they take far
 /// less: without this, a few bytes of an index could take all memory.
 pub const MAX_NAMES: u64 = 128 * 1024 * 1024;
+
+/// How many bytes a digest has in the member table.
+const DIGEST: usize = 32;
 
 /// Makes the bodies of both sections, entry by entry and member by member.
 ///
@@ -121,8 +126,12 @@ impl Budget {
             Kind::Symlink { target } => target.len(),
             Kind::Directory | Kind::File { .. } => 0,
         };
+        self.take_names(entry.path().len() + target);
+    }
+
+    fn take_names(&mut self, length: usize) {
         self.entries += 1;
-        self.names += (entry.path().len() + target) as u64;
+        self.names += length as u64;
     }
 
     fn check(self) -> Result<(), IndexError> {
@@ -166,11 +175,12 @@ fn shared(a: &str, b: &str) -> usize {
 fn take_path(input: &mut &[u8], previous: &str) -> Option<String> {
     let kept = usize::try_from(varint::read(input)?).ok()?;
     let suffix = take_bytes(input)?;
-    let mut path = previous.as_bytes().get(..kept)?.to_vec();
-    path.extend_from_slice(suffix);
-    let path = String::from_utf8(path).ok()?;
+    let (front, next) = previous.as_bytes().split_at_checked(kept)?;
     // There is one way to write a path after another.
-    (shared(previous, &path) == kept).then_some(path)
+    if next.first().is_some_and(|next| suffix.first() == Some(next)) {
+        return None;
+    }
+    String::from_utf8([front, suffix].concat()).ok()
 }
 
 fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -216,27 +226,33 @@ fn take_kind(input: &mut &[u8]) -> Option<(Kind, u64)> {
 }
 
 /// The members of a body.
+///
+/// They take no more memory than the entries would whose paths they name: a path is kept once for all members that begin
+/// with it, which are many where a file is large.
 pub(super) fn decode_members(body: &[u8]) -> Result<Vec<Member>, IndexError> {
-    let decode = || {
-        let mut input = body;
-        let rows = varint::read(&mut input)?;
-        let mut members = Vec::new();
-        let mut path = String::new();
-        for _ in 0..rows {
-            path = take_path(&mut input, &path)?;
-            let (size, tar_size) = (varint::read(&mut input)?, varint::read(&mut input)?);
-            members.push(Member { size, tar_size, digest: Digest::from_sha256([0; 32]), first_path: path.clone() });
+    let broken = || IndexError::Body(SectionKind::Members);
+    let mut input = body;
+    let rows = varint::read(&mut input).ok_or_else(broken)?;
+    // The digests, of which there is one for each row, are at the end.
+    let length = usize::try_from(rows).ok().and_then(|rows| rows.checked_mul(DIGEST));
+    let end = length.and_then(|length| input.len().checked_sub(length)).ok_or_else(broken)?;
+    let (mut input, digests) = input.split_at(end);
+    let mut members = Vec::with_capacity(digests.len() / DIGEST);
+    let mut budget = Budget::default();
+    let mut path: Arc<str> = Arc::default();
+    for digest in digests.as_chunks::<DIGEST>().0 {
+        let first = take_path(&mut input, &path).filter(|path| path.len() <= MAX_PATH).ok_or_else(broken)?;
+        if *first != *path {
+            budget.take_names(first.len());
+            budget.check()?;
+            path = first.into();
         }
-        let (digests, rest) = input.as_chunks::<32>();
-        if digests.len() != members.len() || !rest.is_empty() {
-            return None;
-        }
-        for (member, digest) in members.iter_mut().zip(digests) {
-            member.digest = Digest::from_sha256(*digest);
-        }
-        Some(members)
-    };
-    decode().ok_or(IndexError::Body(SectionKind::Members))
+        let sizes = varint::read(&mut input).zip(varint::read(&mut input));
+        let (size, tar_size) = sizes.ok_or_else(broken)?;
+        let digest = Digest::from_sha256(*digest);
+        members.push(Member { size, tar_size, digest, first_path: Arc::clone(&path) });
+    }
+    if input.is_empty() { Ok(members) } else { Err(broken()) }
 }
 
 #[cfg(test)]
@@ -286,6 +302,44 @@ mod tests {
         budget.take(&entry);
         assert!(matches!(budget.check(), Err(IndexError::TooMany)));
         assert!(matches!(Budget { entries: 1, names: MAX_NAMES + 1 }.check(), Err(IndexError::TooMany)));
+    }
+
+    /// A table of members that begin with these paths.
+    fn table<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let (mut builder, digest) = (IndexBuilder::default(), Digest::sha256(b""));
+        for path in paths {
+            path.clone_into(&mut builder.first_path);
+            builder.member(1, 1, &digest);
+        }
+        let mut body = builder.members.finish();
+        body.extend_from_slice(&builder.digests);
+        body
+    }
+
+    #[test]
+    fn a_few_bytes_of_member_table_do_not_take_all_memory() {
+        let longest = "d".repeat(MAX_PATH);
+        assert_eq!(decode_members(&table([&*longest])).unwrap()[0].first_path.len(), MAX_PATH);
+        let too_long = format!("{longest}d");
+        assert!(matches!(decode_members(&table([&*too_long])), Err(IndexError::Body(_))));
+
+        // Each row takes a few bytes of the table, and kept most of 4 KiB.
+        let paths: Vec<_> = (0..40_000).map(|row| format!("{}{row:08}", &longest[8..])).collect();
+        let paths = paths.iter().map(|path| &**path);
+        assert!(matches!(decode_members(&table(paths)), Err(IndexError::TooMany)));
+
+        // More rows than there are digests for are not begun with.
+        let mut body = Vec::new();
+        varint::write(&mut body, 1 << 40);
+        body.extend_from_slice(&[0; 40]);
+        assert!(matches!(decode_members(&body), Err(IndexError::Body(_))));
+    }
+
+    #[test]
+    fn a_large_file_has_its_path_once_however_many_members_it_has() {
+        let path = "d".repeat(MAX_PATH);
+        let members = decode_members(&table(std::iter::repeat_n(&*path, 40_000))).unwrap();
+        assert!(members.iter().all(|member| Arc::ptr_eq(&member.first_path, &members[0].first_path)));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! `body`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::annotation::{self, InvalidLocation, Location};
 use super::body::{MAX_ENTRIES, MAX_NAMES, decode_members, visit_entries};
@@ -21,7 +22,7 @@ pub struct Member {
     /// The SHA-256 digest of these tar bytes.
     pub digest: Digest,
     /// The path of the entry that it begins with or in the middle of; empty where there are no entries at all.
-    pub first_path: String,
+    pub first_path: Arc<str>,
 }
 
 /// Why an index is not to be trusted.

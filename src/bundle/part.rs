@@ -185,7 +185,7 @@ fn disagreement(plans: &[MemberPlan], entries: &[Entry], begins: &[u64], members
         let first = entries.get(plan.entries.start).map_or("", Entry::path);
         let is_here = |begins: &u64| !plan.begins() || *begins == number as u64;
         member.tar_size == plan.size() + end
-            && member.first_path == first
+            && *member.first_path == *first
             && begins[plan.entries.clone()].iter().all(is_here)
     };
     let wrong = plans.iter().zip(members).enumerate().position(|row| !agrees(row));

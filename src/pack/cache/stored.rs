@@ -111,9 +111,9 @@ impl Stored {
 
     /// The member that begins with this entry, or with this step of it, if it has as many tar bytes.
     pub(in crate::pack) fn find(&self, first_path: &str, step: usize, tar_size: u64) -> Option<usize> {
-        let first = self.members.partition_point(|member| compare_paths(&member.first_path, first_path).is_lt());
+        let first = self.members.partition_point(|member| compare_paths(&*member.first_path, first_path).is_lt());
         let member = self.members.get(first + step)?;
-        (member.first_path == first_path && member.tar_size == tar_size).then_some(first + step)
+        (*member.first_path == *first_path && member.tar_size == tar_size).then_some(first + step)
     }
 
     /// A member's bytes in the layer, if they are what was written, at the front of a buffer that becomes as long as need be.
