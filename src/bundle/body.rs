@@ -7,7 +7,7 @@ use super::entry::{Entry, Kind, MAX_PATH};
 use super::index::{Index, IndexError, Member};
 use super::member::Place;
 use super::order::Order;
-use super::section::{self, SectionKind};
+use super::section::{self, MAX_SECTION, SectionKind};
 use super::varint;
 use crate::digest::Digest;
 
@@ -19,6 +19,8 @@ pub const MAX_NAMES: u64 = 128 * 1024 * 1024;
 
 /// How many bytes a digest has in the member table.
 const DIGEST: usize = 32;
+/// How many members a table can have: of each, four numbers and a digest.
+pub(super) const MAX_MEMBERS: u64 = MAX_SECTION / (4 + DIGEST as u64);
 
 /// Makes the bodies of both sections, entry by entry and member by member.
 ///
@@ -113,15 +115,16 @@ fn locate(offset: u64, bytes: &[u8]) -> Location {
     Location { offset, length: bytes.len() as u64, digest: Digest::sha256(bytes) }
 }
 
-/// How much the entries of a layer take when they are in memory.
+/// How much the entries of a layer take when they are in memory, or those of several together.
 #[derive(Clone, Copy, Debug, Default)]
-struct Budget {
+pub(super) struct Budget {
     entries: u64,
     names: u64,
+    members: u64,
 }
 
 impl Budget {
-    fn take(&mut self, entry: &Entry) {
+    pub(super) fn take(&mut self, entry: &Entry) {
         let target = match entry.kind() {
             Kind::Symlink { target } => target.len(),
             Kind::Directory | Kind::File { .. } => 0,
@@ -134,8 +137,15 @@ impl Budget {
         self.names += length as u64;
     }
 
-    fn check(self) -> Result<(), IndexError> {
-        if self.entries > MAX_ENTRIES || self.names > MAX_NAMES { Err(IndexError::TooMany) } else { Ok(()) }
+    /// The members of a large file are many and have no names of their own.
+    pub(super) fn take_members(&mut self, count: usize) {
+        self.members += count as u64;
+    }
+
+    pub(super) fn check(self) -> Result<(), IndexError> {
+        let Self { entries, names, members } = self;
+        let is_within = entries <= MAX_ENTRIES && names <= MAX_NAMES && members <= MAX_MEMBERS;
+        if is_within { Ok(()) } else { Err(IndexError::TooMany) }
     }
 }
 
@@ -295,13 +305,14 @@ mod tests {
         // Whatever is wrong with it first, it is not read to its end.
         assert!(decode_entries(&body).is_err());
 
-        let mut budget = Budget { entries: MAX_ENTRIES - 1, names: 0 };
+        let mut budget = Budget { entries: MAX_ENTRIES - 1, ..Budget::default() };
         let entry = Entry::new("f", Kind::Directory).unwrap();
         budget.take(&entry);
         budget.check().unwrap();
         budget.take(&entry);
         assert!(matches!(budget.check(), Err(IndexError::TooMany)));
-        assert!(matches!(Budget { entries: 1, names: MAX_NAMES + 1 }.check(), Err(IndexError::TooMany)));
+        let budget = Budget { names: MAX_NAMES + 1, ..Budget::default() };
+        assert!(matches!(budget.check(), Err(IndexError::TooMany)));
     }
 
     /// A table of members that begin with these paths.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::annotation::{self, InvalidLocation, Location};
-use super::body::{MAX_ENTRIES, MAX_NAMES, decode_members, visit_entries};
+use super::body::{MAX_ENTRIES, MAX_MEMBERS, MAX_NAMES, decode_members, visit_entries};
 use super::entry::{Entry, EntryError};
 use super::order::OrderError;
 use super::section::{MAX_SECTION_SIZE, SectionError, SectionKind, read_section};
@@ -59,8 +59,11 @@ pub enum IndexError {
     /// An entry is not one.
     #[error(transparent)]
     Entry(#[from] EntryError),
-    /// There are too many entries, or their paths are too long together.
-    #[error("a layer has at most {MAX_ENTRIES} entries, with paths and link targets of {MAX_NAMES} bytes together")]
+    /// There are too many entries or members, or their paths are too long together.
+    #[error(
+        "too much for an index: at most {MAX_ENTRIES} entries with paths and link targets of {MAX_NAMES} bytes, and \
+         {MAX_MEMBERS} members, in all layers together"
+    )]
     TooMany,
     /// The entries are not in order.
     #[error(transparent)]

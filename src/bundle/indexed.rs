@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use super::annotation;
-use super::body::{MAX_ENTRIES, MAX_NAMES};
+use super::body::Budget;
 use super::entry::{Entry, Kind};
 use super::index::{Index, IndexError};
 use super::links::{Escape, Links};
@@ -73,7 +73,7 @@ pub struct MemberNumber {
     member: usize,
 }
 
-/// An entry: the layer that it is in, and its number there, of which there are fewer than [`MAX_ENTRIES`].
+/// An entry: the layer that it is in, and its number there, which [`Budget`] keeps small.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     layer: u32,
@@ -339,17 +339,12 @@ impl Fetched {
     }
 }
 
-/// The layers of a bundle, as they are decoded, and how much may still come.
+/// The layers of a bundle, as they are decoded, and how much they take: together, no more than a single one may. That
+/// they do not all say the same shows only in the end.
+#[derive(Default)]
 struct Layers {
     decoded: Vec<Arc<Layer>>,
-    entries: u64,
-    names: u64,
-}
-
-impl Default for Layers {
-    fn default() -> Self {
-        Self { decoded: Vec::new(), entries: MAX_ENTRIES, names: MAX_NAMES }
-    }
+    budget: Budget,
 }
 
 impl Layers {
@@ -357,9 +352,9 @@ impl Layers {
         let digest = index.layer.digest;
         let wrong = |problem| ReadError::Index { layer: digest, problem };
         let layer = Layer::decode(index).map_err(wrong)?;
-        let names = layer.entries.iter().map(|entry| entry.path().len() as u64).sum();
-        let left = self.entries.checked_sub(layer.entries.len() as u64).zip(self.names.checked_sub(names));
-        (self.entries, self.names) = left.ok_or(IndexError::TooMany).map_err(wrong)?;
+        layer.entries.iter().for_each(|entry| self.budget.take(entry));
+        self.budget.take_members(layer.members.len());
+        self.budget.check().map_err(wrong)?;
         self.decoded.push(Arc::new(layer));
         Ok(())
     }
@@ -422,4 +417,49 @@ fn in_order(layers: &[Arc<Layer>]) -> Result<Vec<Row>, (Digest, IndexError)> {
     }
     rows.dedup_by(|a, b| order(a, b) == Ordering::Equal);
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{END_OF_ARCHIVE, IndexBuilder, Place, plan_members};
+    use crate::manifest::media_type;
+
+    /// The index of a layer with these entries, of which nobody will read the members.
+    fn index(entries: &[Entry]) -> LayerIndex {
+        let (mut builder, mut size, digest) = (IndexBuilder::default(), 0, Digest::sha256(b""));
+        let plans = plan_members(entries.iter());
+        for (number, plan) in plans.iter().enumerate() {
+            for (nth, entry) in entries[plan.entries.clone()].iter().enumerate().filter(|_| plan.begins()) {
+                builder.entry(entry, if nth == 0 { Place::Begins } else { Place::Continues });
+            }
+            let end = if number + 1 == plans.len() { END_OF_ARCHIVE.len() as u64 } else { 0 };
+            builder.member(20, plan.size() + end, &digest);
+            size += 20;
+        }
+        let (bytes, index) = builder.finish(size).unwrap();
+        let size = size + bytes.len() as u64;
+        LayerIndex { layer: Descriptor::new(media_type::OCI_LAYER_GZIP, digest, size), index, bytes: bytes.into() }
+    }
+
+    #[test]
+    fn several_layers_take_no_more_memory_than_one_may() {
+        let link = |path: String| Entry::new(path, Kind::Symlink { target: "t".repeat(4000) }).unwrap();
+        let layer = |name: &str| index(&(0..16_000).map(|row| link(format!("{name}{row:05}"))).collect::<Vec<_>>());
+        // 64 million bytes each.
+        let (a, b) = (layer("a"), layer("b"));
+        assert_eq!(Indexed::of_indexes([a.clone(), b.clone()]).unwrap().entries().len(), 32_000);
+        // That they are the same shows only in the end.
+        for layers in [[a.clone(), b.clone(), b], [a.clone(), a.clone(), a]] {
+            let found = Indexed::of_indexes(layers).unwrap_err();
+            assert!(matches!(found, ReadError::Index { problem: IndexError::TooMany, .. }), "{found}");
+        }
+    }
+
+    #[test]
+    fn members_of_large_files_count_in_all_layers_together() {
+        let layer = index(&[Entry::new("f", Kind::File { size: 1 << 40, executable: false }).unwrap()]);
+        let found = Indexed::of_indexes([layer.clone(), layer]).unwrap_err();
+        assert!(matches!(found, ReadError::Index { problem: IndexError::TooMany, .. }), "{found}");
+    }
 }
