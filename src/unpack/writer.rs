@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
@@ -28,6 +29,10 @@ pub(super) struct Writer {
     top: Dir,
     /// The directory that the last thing went to, and its place.
     current: Option<(Place, Dir)>,
+    /// How many directories had been removed when that was opened: since then, another may have come in its place.
+    removed: u64,
+    /// How many have been by now, whoever removed them.
+    all_removed: Arc<AtomicU64>,
     /// The permission bits that new files and directories do not get although they are asked for.
     withheld: u32,
     /// What there is to know of each file, if somebody wants to know.
@@ -41,7 +46,7 @@ impl Writer {
         let file = top.open_with("probe", OpenOptions::new().write(true).create_new(true).mode(0o777))?;
         let withheld = !file.metadata()?.permissions().mode() & 0o777;
         top.remove_file("probe")?;
-        Ok(Self { top, current: None, withheld, notes: None })
+        Ok(Self { top, current: None, removed: 0, all_removed: Arc::default(), withheld, notes: None })
     }
 
     /// The same, which notes what there is to know of each file.
@@ -77,14 +82,16 @@ impl Writer {
 
     /// Another one that writes to the same directory.
     pub(super) fn another(&self) -> io::Result<Self> {
-        let (top, notes) = (self.top.try_clone()?, self.notes.clone());
-        Ok(Self { top, current: None, withheld: self.withheld, notes })
+        let (top, notes, all_removed) = (self.top.try_clone()?, self.notes.clone(), Arc::clone(&self.all_removed));
+        Ok(Self { top, current: None, removed: 0, all_removed, withheld: self.withheld, notes })
     }
 
     /// The directory that `place` is in.
     fn parent(&mut self, place: &Place) -> Result<&Dir, Fault> {
-        let parent = place.parent();
-        let dir = match self.current.take() {
+        let (parent, removed) = (place.parent(), self.all_removed.load(Ordering::Acquire));
+        let current = self.current.take().filter(|_| self.removed == removed);
+        self.removed = removed;
+        let dir = match current {
             Some((current, dir)) if current == parent => dir,
             Some((current, dir)) if !parent.is_top() && current == parent.parent() => {
                 open(&dir, Path::new(parent.name())).map_err(local("open", &parent))?
@@ -158,7 +165,9 @@ impl Sink for Writer {
     fn remove(&mut self, place: &Place, is_directory: bool) -> Result<(), Fault> {
         let dir = self.parent(place)?;
         let removed = if is_directory { dir.remove_dir(place.name()) } else { dir.remove_file(place.name()) };
-        removed.map_err(local("remove", place))
+        removed.map_err(local("remove", place))?;
+        self.all_removed.fetch_add(u64::from(is_directory), Ordering::Release);
+        Ok(())
     }
 
     fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {

@@ -385,6 +385,28 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_is_removed_and_made_again_is_filled_by_all_threads() {
+        let top = tempfile::tempdir().unwrap();
+        let mut writers = writers(&top);
+        for content in ["old", "new"] {
+            writers.directory(&place("d"), 0o755).unwrap();
+            for number in 0..5 * MOST_FILES {
+                file(&mut writers, &format!("d/f{number}"), content.as_bytes()).unwrap();
+            }
+            if content == "old" {
+                for number in 0..5 * MOST_FILES {
+                    writers.remove(&place(&format!("d/f{number}")), false).unwrap();
+                }
+                writers.remove(&place("d"), true).unwrap();
+            }
+        }
+        writers.finish().unwrap();
+        for number in 0..5 * MOST_FILES {
+            assert_eq!(fs::read_to_string(top.path().join(format!("d/f{number}"))).unwrap(), "new");
+        }
+    }
+
+    #[test]
     fn nothing_is_written_any_more_once_it_is_dropped() {
         let top = tempfile::tempdir().unwrap();
         let mut writers = writers(&top);

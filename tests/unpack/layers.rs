@@ -70,6 +70,20 @@ async fn whiteouts_hide_what_lower_layers_have_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_directory_that_a_layer_makes_anew_has_what_that_layer_has() {
+    // More files than one thread is given at once.
+    let layer = |front: Tar, contents: &str| {
+        let front = front.dir("app/sub");
+        (0..300).fold(front, |tar, number| tar.file(&format!("app/sub/f{number:04}"), contents))
+    };
+    for whiteout in ["app/.wh..wh..opq", "app/.wh.sub", ".wh.app"] {
+        let upper = layer(Tar::new().file(whiteout, "").dir("app"), "new");
+        let found = unpacked(Image::of(layer(Tar::new().dir("app"), "old")).gzip(upper)).await.unwrap();
+        assert_eq!(found.values().filter(|what| what.contains(" new ")).count(), 300, "{whiteout}");
+    }
+}
+
+#[tokio::test]
 async fn the_last_of_two_entries_wins() {
     let lower = || Tar::new().dir("d").file("d/f", "").file("f", "lower").symlink("l", "d");
     for upper in [Tar::new().file("d", "now a file"), Tar::new().symlink("d", "elsewhere")] {
