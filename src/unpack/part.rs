@@ -64,7 +64,11 @@ async fn unpack_picked(
             let wanted = |place: &Place, is_directory: bool| include.picks(&place.to_path(), is_directory);
             let (nodes, picked) = pick(image, limits, feed, &mut writer, &wanted, &originals)?;
             let made = match picked {
-                Picked::Missing(missing) => return Ok(Err((missing, fetched))),
+                Picked::Missing(missing) => {
+                    // Whatever is in the image, there are more of them each time: so this ends.
+                    originals.extend(missing);
+                    return Ok(Err((originals, fetched)));
+                }
                 Picked::All(made) if made.is_empty() => return Err(Error::NothingPicked),
                 Picked::All(made) => made,
             };

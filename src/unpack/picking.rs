@@ -23,8 +23,8 @@ pub(super) struct Picking<'a> {
     originals: &'a BTreeSet<Place>,
     /// The modes of all directories that there are.
     modes: BTreeMap<Place, u32>,
-    /// Where hard links that were not passed on lead to.
-    links: BTreeMap<Place, Place>,
+    /// Where hard links that were not passed on lead to, and those that were there before them and are gone.
+    links: BTreeMap<Place, BTreeSet<Place>>,
     /// What has been passed on.
     made: BTreeSet<Place>,
     missing: BTreeSet<Place>,
@@ -47,7 +47,7 @@ impl<'a> Picking<'a> {
     /// Removes what was passed on for the sake of something else, or of what has gone since.
     pub(super) fn finish(self) -> Result<Picked, Fault> {
         if !self.missing.is_empty() {
-            return Ok(Picked::Missing(self.missing));
+            return Ok(Picked::Missing(self.all_missing()));
         }
         let mut needed = BTreeSet::new();
         // What is in a directory comes after it, so this begins with the deepest.
@@ -62,6 +62,19 @@ impl<'a> Picking<'a> {
         Ok(Picked::All(needed))
     }
 
+    /// What has to be there the next time: what was missing, and what hard links there led to in turn, at any time.
+    fn all_missing(mut self) -> BTreeSet<Place> {
+        let mut ahead: Vec<_> = self.missing.iter().cloned().collect();
+        while let Some(place) = ahead.pop() {
+            for original in self.links.remove(&place).unwrap_or_default() {
+                if self.missing.insert(original.clone()) {
+                    ahead.push(original);
+                }
+            }
+        }
+        self.missing
+    }
+
     fn picks(&self, place: &Place) -> bool {
         (self.wanted)(place, false) || self.originals.contains(place)
     }
@@ -74,14 +87,6 @@ impl<'a> Picking<'a> {
             self.made.insert(above);
         }
         Ok(())
-    }
-
-    /// Notes that all has to be read again for a hard link to `original`, and what that needs in turn.
-    fn miss(&mut self, original: &Place) {
-        let mut next = Some(original);
-        while let Some(place) = next.filter(|place| self.missing.insert((*place).clone())) {
-            next = self.links.get(place);
-        }
     }
 }
 
@@ -111,11 +116,11 @@ impl Sink for Picking<'_> {
 
     fn hard_link(&mut self, place: &Place, original: &Place) -> Result<(), Fault> {
         if !self.picks(place) {
-            self.links.insert(place.clone(), original.clone());
+            self.links.entry(place.clone()).or_default().insert(original.clone());
             return Ok(());
         }
         if !self.made.contains(original) {
-            self.miss(original);
+            self.missing.insert(original.clone());
             return Ok(());
         }
         self.make(&place.parent())?;
@@ -125,7 +130,6 @@ impl Sink for Picking<'_> {
 
     fn remove(&mut self, place: &Place, is_directory: bool) -> Result<(), Fault> {
         self.modes.remove(place);
-        self.links.remove(place);
         if self.made.remove(place) { self.sink.remove(place, is_directory) } else { Ok(()) }
     }
 
