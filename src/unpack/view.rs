@@ -141,15 +141,14 @@ pub(super) fn check(entries: impl Iterator<Item = Item>, limits: Limits) -> Resu
 }
 
 fn check_length(item: &Item, length: usize) -> Result<(), Fault> {
-    // The kernel takes paths of up to 4095 bytes.
-    if length < MAX_PATH {
+    if length <= MAX_PATH {
         return Ok(());
     }
     Err(Fault::Name { path: shown(&item.path), problem: "has a path that is too long" })
 }
 
 fn check_target(item: &Item, target: &[u8]) -> Result<(), Fault> {
-    if !target.is_empty() && !target.contains(&0) && target.len() < MAX_PATH {
+    if !target.is_empty() && !target.contains(&0) && target.len() <= MAX_PATH {
         return Ok(());
     }
     let problem = "has a target that is empty, too long or has a NUL in it";
@@ -252,7 +251,7 @@ impl<'a> View<'a> {
                 }
                 Some(NodeKind::Directory) | None => {}
             }
-            if place.length() >= MAX_PATH {
+            if place.length() > MAX_PATH {
                 return Err(misplaced(item, "has a path that is too long", &place));
             }
         }

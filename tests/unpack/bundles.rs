@@ -7,10 +7,12 @@ use std::iter;
 use bndlr::bundle::{Kind, MEMBER_HEADER};
 use bndlr::digest::Digest;
 use bndlr::unpack::Unpacked;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use proptest::prelude::*;
 
 use super::archives::ours::{Layer, Row, dir, file, link, program};
-use super::archives::snapshot;
+use super::archives::{Image, Tar, snapshot};
 use super::{names, unpacked};
 
 #[tokio::test]
@@ -43,6 +45,27 @@ async fn a_bundle_becomes_the_directory_that_it_was() {
             format!("z: file 644 0  {}", digest("")),
         ]
     );
+}
+
+#[tokio::test]
+async fn the_longest_path_and_the_longest_target_come_back() {
+    // What the format allows, and what Linux can open: 4,095 bytes.
+    let target = "t/".repeat(2047) + "t";
+    let names = vec!["n".repeat(255); 16];
+    let mut rows: Vec<_> = (1..16).map(|depth| dir(&names[..depth].join("/"))).collect();
+    rows.push(file(&names.join("/"), "deep"));
+    let parent = tempfile::tempdir().unwrap();
+    Layer::of(&rows).image().unpack(&parent.path().join("t")).await.unwrap();
+    let top = Dir::open_ambient_dir(parent.path().join("t"), ambient_authority()).unwrap();
+    assert_eq!(top.read_to_string(names.join("/")).unwrap(), "deep");
+
+    let found = unpacked(Layer::of(&[link("l", &target)]).image()).await.unwrap();
+    assert_eq!(found["l"], format!("-> {target}"));
+    // Others may lead there through a link.
+    let short = Tar::new().long_link(&names[..15].join("/")).symlink("short", "");
+    let short = short.long_name(&format!("short/{}", names[15])).file("", "deep");
+    let listed = Image::of(short).list().await.unwrap();
+    assert!(listed.iter().any(|item| item.path.as_os_str().len() == 4095));
 }
 
 #[tokio::test]
