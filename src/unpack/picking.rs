@@ -21,7 +21,8 @@ pub(super) struct Picking<'a> {
     wanted: Wanted<'a>,
     /// What is passed on, too, until the end: hard links lead there.
     originals: &'a BTreeSet<Place>,
-    /// The modes of all directories that there are.
+    /// The modes of all directories that there are. One that its owner cannot fill is passed on at the end: until then,
+    /// something may have to go from there.
     modes: BTreeMap<Place, u32>,
     /// Where hard links that were not passed on lead to, and those that were there before them and are gone.
     links: BTreeMap<Place, BTreeSet<Place>>,
@@ -44,7 +45,7 @@ impl<'a> Picking<'a> {
         Self { sink, wanted, originals, modes, links, made: BTreeSet::new(), missing: BTreeSet::new() }
     }
 
-    /// Removes what was passed on for the sake of something else, or of what has gone since.
+    /// Removes what was passed on for the sake of something else, or of what has gone since, and closes directories.
     pub(super) fn finish(self) -> Result<Picked, Fault> {
         if !self.missing.is_empty() {
             return Ok(Picked::Missing(self.all_missing()));
@@ -57,6 +58,12 @@ impl<'a> Picking<'a> {
                 needed.extend(place.upwards());
             } else {
                 self.sink.remove(place, is_directory)?;
+            }
+        }
+        // The deepest first: once a directory has its mode, what is in it may be out of reach.
+        for place in needed.iter().rev() {
+            if let Some(&mode) = self.modes.get(place).filter(|&&mode| is_closed(mode)) {
+                self.sink.set_mode(place, mode)?;
             }
         }
         Ok(Picked::All(needed))
@@ -135,6 +142,79 @@ impl Sink for Picking<'_> {
 
     fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {
         self.modes.insert(place.clone(), mode);
-        if self.made.contains(place) { self.sink.set_mode(place, mode) } else { Ok(()) }
+        if self.made.contains(place) && !is_closed(mode) { self.sink.set_mode(place, mode) } else { Ok(()) }
+    }
+}
+
+/// Whether a directory's owner cannot change what is in it.
+fn is_closed(mode: u32) -> bool {
+    mode & 0o700 != 0o700
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::item::{Nowhere, Piece};
+    use super::*;
+
+    /// Makes directories and files nowhere, and says what is removed and closed.
+    struct Said(Vec<String>);
+
+    impl Sink for Said {
+        fn directory(&mut self, _: &Place, mode: u32) -> Result<(), Fault> {
+            assert!(!is_closed(mode));
+            Ok(())
+        }
+
+        fn file(&mut self, place: &Place, mode: u32, number: u32, contents: &mut dyn Contents) -> Result<(), Fault> {
+            Nowhere.file(place, mode, number, contents)
+        }
+
+        fn symlink(&mut self, _: &Place, _: &[u8]) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn hard_link(&mut self, _: &Place, _: &Place) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn remove(&mut self, place: &Place, _: bool) -> Result<(), Fault> {
+            self.0.push(format!("remove {place}"));
+            Ok(())
+        }
+
+        fn set_mode(&mut self, place: &Place, mode: u32) -> Result<(), Fault> {
+            self.0.push(format!("{mode:o} {place}"));
+            Ok(())
+        }
+    }
+
+    struct Empty;
+
+    impl Contents for Empty {
+        fn next(&mut self) -> Result<Piece, Fault> {
+            Ok(Piece::End)
+        }
+    }
+
+    #[test]
+    fn directories_are_closed_once_nothing_has_to_go_from_them_any_more() {
+        let place = |path: &str| {
+            let mut place = Place::top();
+            path.split('/').for_each(|name| place.push(name.as_bytes()));
+            place
+        };
+        let (mut sink, originals) = (Said(Vec::new()), BTreeSet::from([place("a/b/original")]));
+        let wanted = |wanted: &Place, _: bool| *wanted == place("a/link");
+        let mut picking = Picking::new(&mut sink, &wanted, &originals);
+        for path in ["a", "a/b"] {
+            picking.directory(&place(path), 0o755).unwrap();
+        }
+        picking.file(&place("a/b/original"), 0o644, 0, &mut Empty).unwrap();
+        picking.hard_link(&place("a/link"), &place("a/b/original")).unwrap();
+        for path in ["a/b", "a"] {
+            picking.set_mode(&place(path), 0o555).unwrap();
+        }
+        assert!(matches!(picking.finish().unwrap(), Picked::All(made) if made.len() == 2));
+        assert_eq!(sink.0, ["remove a/b/original", "remove a/b", "555 a"]);
     }
 }
