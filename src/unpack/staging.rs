@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use rustix::fs::OFlags;
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+use rustix::{
+    fs::{RenameFlags, renameat_with},
+    io::Errno,
+};
 
 use super::error::Error;
 use super::update::{Held, States, hold_if_possible};
@@ -135,13 +140,11 @@ impl Staging {
             Err(error) => return Err(local(error)),
         };
         for (moved, name) in names.iter().enumerate() {
-            let is_free = self.parent.symlink_metadata(name).is_err();
-            let result =
-                if is_free { top.rename(name, &self.parent, name) } else { Err(ErrorKind::AlreadyExists.into()) };
-            if let Err(error) = result {
+            if let Err(error) = move_to_free(top, &self.parent, name) {
                 for name in &names[..moved] {
                     let _ = self.parent.rename(name, top, name);
                 }
+                let is_free = error.kind() != ErrorKind::AlreadyExists;
                 return Err(if is_free { local(error) } else { Error::Occupied(self.target.clone()) });
             }
         }
@@ -156,6 +159,22 @@ impl Drop for Staging {
             let _ = remove(&self.parent, name);
             remove_directories(&self.made);
         }
+    }
+}
+
+/// Moves what is called `name` to another directory, unless something has that name there.
+fn move_to_free(from: &Dir, to: &Dir, name: &OsStr) -> io::Result<()> {
+    // Where the system can see to that itself, nothing comes in between.
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    match renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
+        // Not every file system can.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        moved => return Ok(moved?),
+    }
+    match to.symlink_metadata(name) {
+        Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => from.rename(name, to, name),
+        Err(error) => Err(error),
     }
 }
 
@@ -275,15 +294,34 @@ mod tests {
         parent.create_dir_all("top/0/0").unwrap();
         parent.write("top/1", "").unwrap();
         let mut dir = parent.open_dir("top").unwrap();
-        for mode in [0o700, 0o500].into_iter().cycle().take(50) {
+        for _ in 0..50 {
             dir.create_dir(&name).unwrap();
-            let below = dir.open_dir(&name).unwrap();
-            below.write("file", "").unwrap();
-            below.create_dir("beside").unwrap();
-            dir.set_permissions("file", Permissions::from_mode(mode)).unwrap_or_default();
-            dir = below;
+            dir = dir.open_dir(&name).unwrap();
+            dir.write("file", "").unwrap();
+            dir.create_dir("beside").unwrap();
         }
         remove(&parent, OsStr::new("top")).unwrap();
         assert_eq!(parent.entries().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_has_come_to_a_directory_meanwhile_is_not_replaced() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |top: &tempfile::TempDir| Dir::open_ambient_dir(top.path(), ambient_authority()).unwrap();
+        for name in ["free", "file", "link", "directory"] {
+            fs::write(from.path().join(name), "new").unwrap();
+        }
+        fs::write(to.path().join("file"), "mine").unwrap();
+        std::os::unix::fs::symlink("nowhere", to.path().join("link")).unwrap();
+        fs::create_dir(to.path().join("directory")).unwrap();
+        let moved = |name: &str| move_to_free(&open(&from), &open(&to), OsStr::new(name));
+        moved("free").unwrap();
+        assert!(!from.path().join("free").exists());
+        assert_eq!(fs::read(to.path().join("free")).unwrap(), b"new");
+        for name in ["file", "link", "directory"] {
+            assert_eq!(moved(name).unwrap_err().kind(), ErrorKind::AlreadyExists, "{name}");
+            assert!(from.path().join(name).is_file());
+        }
+        assert_eq!(fs::read(to.path().join("file")).unwrap(), b"mine");
     }
 }
