@@ -120,18 +120,19 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// Lets the threads end, however the work does: they must not wait for room that nobody makes.
+/// Lets the threads end, however the work does, or that of one of them: they must not wait for room that nobody makes.
 pub(super) struct StopOnDrop<'a>(pub(super) &'a Queue<'a>);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        *self.0.state() = State { next: self.0.plan.members.len(), ..State::default() };
+        self.0.state().next = self.0.plan.members.len();
         self.0.room.notify_all();
     }
 }
 
 /// Makes members until there are no more, or until nobody takes them. There are `bases` for each layer.
 pub(super) fn work(tree: &Tree, queue: &Queue<'_>, bases: &[Bases], sender: &Sender<Sent>) {
+    let _stop = StopOnDrop(queue);
     let (mut worker, mut tar) = (Worker::new(), Vec::new());
     while let Some(at) = queue.take(&mut tar) {
         let (plan, member) = (queue.plan, &queue.plan.members[at]);
@@ -249,4 +250,31 @@ pub(super) fn fill(tree: &Tree, plan: &Plan<'_>, at: usize, tar: &mut Vec<u8>) -
         tar.extend_from_slice(&END_OF_ARCHIVE);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use super::super::plan::Split;
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_lets_the_others_end() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(2 * IN_FLIGHT).unwrap();
+        let tree = Tree::of_file(file, Path::new("zeros"), "zeros", false).unwrap();
+        let plan = Plan::new(&tree, Split::Never);
+        let (queue, bases) = (Queue::new(&plan, [(0, true)].into_iter()), [Bases::default()]);
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let (first, second, tree, queue, bases) = (sender.clone(), sender, &tree, &queue, &bases);
+            // It looks for the bases of a layer that are not there.
+            assert!(scope.spawn(move || work(tree, queue, &[], &first)).join().is_err());
+            scope.spawn(move || work(tree, queue, bases, &second));
+            // Nobody makes room, so this ends only when they have.
+            assert!(receiver.iter().count() < plan.members.len());
+        });
+    }
 }

@@ -4,7 +4,9 @@
 //! made at once, and before anything is removed, linked to or closed to its owner, all files are there that came before.
 
 use std::collections::VecDeque;
+use std::io;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -65,7 +67,11 @@ impl Writers {
             let (mut writer, queue) = (self.writer.another().map_err(failed)?, Arc::clone(&self.queue));
             let work = move || {
                 while let Some((number, batch)) = queue.take() {
-                    let (outcome, batch) = batch.write(&mut writer);
+                    // Whoever waits for this batch has to hear of it, whatever happens. Nothing comes after a failure.
+                    let written = catch_unwind(AssertUnwindSafe(|| batch.write(&mut writer)));
+                    let panicked =
+                        |_| (Err(io::Error::other("a thread that writes panicked").into()), Batch::default());
+                    let (outcome, batch) = written.unwrap_or_else(panicked);
                     queue.done(number, outcome, batch);
                 }
             };
@@ -404,6 +410,35 @@ mod tests {
         for number in 0..5 * MOST_FILES {
             assert_eq!(fs::read_to_string(top.path().join(format!("d/f{number}"))).unwrap(), "new");
         }
+    }
+
+    /// Contents that cannot be let go of by a thread that writes.
+    struct Stuck(thread::ThreadId);
+
+    impl AsRef<[u8]> for Stuck {
+        fn as_ref(&self) -> &[u8] {
+            b"stuck"
+        }
+    }
+
+    impl Drop for Stuck {
+        fn drop(&mut self) {
+            assert_eq!(self.0, thread::current().id());
+        }
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_an_error() {
+        let top = tempfile::tempdir().unwrap();
+        let mut writers = writers(&top);
+        let front = Some(Bytes::from_owner(Stuck(thread::current().id()))).into_iter();
+        let contents = &mut Continued { front, hole: 0, rest: &mut Nothing };
+        writers.file(&place("stuck"), 0o644, 0, contents).unwrap();
+        // More than may wait, so that the first has been taken by another thread than this one.
+        let mut others = (0..(WAITING + 5) * MOST_FILES).map(|number| format!("f{number}"));
+        let written = others.try_for_each(|name| file(&mut writers, &name, b"content"));
+        let fault = written.and_then(|()| writers.finish()).unwrap_err().to_string();
+        assert!(fault.contains("panicked"), "{fault}");
     }
 
     #[test]
