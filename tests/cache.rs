@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 mod program;
 
-use program::{Desk, noise};
+use program::{Desk, finish, noise};
 
 /// A directory to pack, and a cache.
 struct Scene {
@@ -203,6 +203,29 @@ fn a_damaged_cache_costs_time_and_nothing_else() {
     }
     fs::write(&file, vec![0xff; 100_000]).unwrap();
     assert_eq!(scene.pack().cached, 0);
+}
+
+#[test]
+fn where_few_files_may_be_open_a_cache_of_many_layers_neither_fails_a_push_nor_is_lost() {
+    let (desk, build) = (Desk::new(), "build tree -o archive:packed.tar --split=1kB");
+    // Each file is a layer of its own, and as long each time: the cache has several for each.
+    let write = |round: u32| {
+        for number in 0..60 {
+            desk.write(&format!("tree/{number:02}"), &format!("{round}-{number:02}\n").repeat(27_000));
+        }
+    };
+    for round in 0..4 {
+        write(round);
+        desk.run(build).ok();
+    }
+    write(4);
+    let kept = || desk.run("cache info --format json").json()["layers"].as_u64().unwrap();
+    assert_eq!(kept(), 4 * 60);
+    let expected = desk.run(&format!("{build} --no-cache")).ok();
+    let mut limited = desk.process("sh");
+    limited.args(["-c", &format!("ulimit -n 128; exec bndlr {build}")]);
+    assert_eq!(finish(limited).ok(), expected);
+    assert_eq!(kept(), 5 * 60);
 }
 
 #[test]

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::process::{Resource, getrlimit};
 
 pub(super) use self::stored::{Record, Stored, checksum, front};
-use super::plan::Plan;
+use super::plan::{MAX_LAYERS, Plan};
 use super::scan::Tree;
 use super::workers::fill;
 use crate::bundle::{COMPRESSION_LEVEL, Kind, annotation};
@@ -35,6 +36,10 @@ const MIN_FILE: u64 = 256 * 1024;
 const ALIKE: usize = 4;
 /// How many other layers are looked at if there is none: those of the same directory first, then those used last.
 const OTHERS: usize = 6;
+/// How many of them are open at most, for all layers of a bundle together: three for each of the most layers.
+const OPEN: usize = 3 * MAX_LAYERS;
+/// How many files are left to all else that needs some, where a process may not have many: connections, what is read.
+const OTHER_FILES: usize = 48;
 /// What files are called that are copied, and how long one may go on before it is taken for left behind.
 const SPOOL: &str = ".spool-";
 const ABANDONED: Duration = Duration::from_hours(24);
@@ -115,11 +120,49 @@ impl Cache {
     pub(super) fn bases(&self, tree: &Tree, plan: &Plan<'_>, layers: &[Range<usize>]) -> Vec<Bases> {
         let kept = self.kept().unwrap_or_default();
         let directory = fs::canonicalize(&tree.path).unwrap_or_else(|_| tree.path.clone());
-        let bases = |layer| {
+        let mut files = files_for(layers.len());
+        let bases = |(number, layer)| {
             let (shape, place) = (shape(plan, layer), place(&directory, plan, layer));
-            Bases { layers: find(&kept, tree, plan, layer, &shape, &place), shape, place }
+            let mut bases = Bases { shape, place, layers: Vec::new() };
+            // What one leaves is for those after it.
+            let most = files.div_ceil(layers.len() - number);
+            bases.layers = self.find(&kept, tree, plan, layer, &bases, most);
+            files -= bases.layers.len();
+            bases
         };
-        layers.iter().map(bases).collect()
+        layers.iter().enumerate().map(bases).collect()
+    }
+
+    /// What is kept that may have some members of a layer, which `bases` has the name of: so many at most.
+    fn find(
+        &self,
+        kept: &[Kept],
+        tree: &Tree,
+        plan: &Plan<'_>,
+        layer: &Range<usize>,
+        bases: &Bases,
+        most: usize,
+    ) -> Vec<Stored> {
+        if most == 0 {
+            return Vec::new();
+        }
+        let open = |kept: &Kept| self.read(kept);
+        let alike = kept.iter().filter(|kept| kept.name.shape == bases.shape).take(ALIKE);
+        let mut found: Vec<Stored> = alike.filter_map(open).collect();
+        if found.is_empty() {
+            let (here, elsewhere): (Vec<_>, Vec<_>) = kept.iter().partition(|kept| kept.name.place == bases.place);
+            return here.into_iter().chain(elsewhere).take(OTHERS.min(most)).filter_map(open).collect();
+        }
+        likeliest_first(tree, plan, layer, &mut found);
+        found.truncate(most);
+        found
+    }
+
+    /// Opens what is kept. What is damaged is removed; what only cannot be read now, because too many files are open or a disk
+    /// fails, is not.
+    fn read(&self, kept: &Kept) -> Option<Stored> {
+        let is_damaged = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
+        Stored::open(&kept.path).inspect_err(|error| drop(is_damaged(error).then(|| remove(&kept.path)))).ok()
     }
 
     /// A file without a name for a layer to be written to, in case it is to be kept.
@@ -213,16 +256,10 @@ impl Bases {
     }
 }
 
-fn find(kept: &[Kept], tree: &Tree, plan: &Plan<'_>, layer: &Range<usize>, shape: &str, place: &str) -> Vec<Stored> {
-    let open = |kept: &Kept| Stored::open(&kept.path).inspect_err(|_| drop(remove(&kept.path))).ok();
-    let alike = kept.iter().filter(|kept| kept.name.shape == shape).take(ALIKE);
-    let mut bases: Vec<Stored> = alike.filter_map(open).collect();
-    if bases.is_empty() {
-        let (here, elsewhere): (Vec<_>, Vec<_>) = kept.iter().partition(|kept| kept.name.place == place);
-        return here.into_iter().chain(elsewhere).take(OTHERS).filter_map(open).collect();
-    }
-    likeliest_first(tree, plan, layer, &mut bases);
-    bases
+/// How many files of the cache may be open to pack so many layers, each of which may need a file of its own.
+fn files_for(layers: usize) -> usize {
+    let most = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
+    most.unwrap_or(usize::MAX).saturating_sub(layers + OTHER_FILES).min(OPEN)
 }
 
 /// A layer that is kept.

@@ -57,19 +57,21 @@ impl Record {
         file.write_all_at(&bytes, size)
     }
 
-    fn read(file: &File) -> Option<Self> {
-        let end = file.metadata().ok()?.len();
-        let tail = read_at(file, end.checked_sub(TAIL)?, TAIL)?;
+    fn read(file: &File) -> io::Result<Self> {
+        let end = file.metadata()?.len();
+        let tail = read_at(file, end.checked_sub(TAIL).ok_or_else(invalid)?, TAIL)?;
         let (digest, length) = tail.split_at(32);
-        let length = u64::from(u32::from_le_bytes(length.try_into().ok()?));
-        let start = end.checked_sub(TAIL + length).filter(|_| length <= MAX_RECORD)?;
+        let length = u64::from(u32::from_le_bytes(length.try_into().map_err(|_| invalid())?));
+        let start = end.checked_sub(TAIL + length).filter(|_| length <= MAX_RECORD).ok_or_else(invalid)?;
         let bytes = read_at(file, start, length)?;
-        if Digest::sha256(&bytes).as_bytes() != digest {
-            return None;
-        }
-        let Document { digest, size, diff_id, annotations, checksums } = serde_json::from_slice(&bytes).ok()?;
+        let record = (Digest::sha256(&bytes).as_bytes() == digest).then(|| Self::parse(&bytes)).flatten();
+        record.filter(|record| record.size == start).ok_or_else(invalid)
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let Document { digest, size, diff_id, annotations, checksums } = serde_json::from_slice(bytes).ok()?;
         let index = Index::of_layer(&annotations, size).ok()??;
-        (size == start).then_some(Self { digest, size, diff_id, index, checksums })
+        Some(Self { digest, size, diff_id, index, checksums })
     }
 }
 
@@ -84,29 +86,28 @@ pub(in crate::pack) struct Stored {
 
 impl Stored {
     /// Opens the layer at `path`, whose index is intact.
+    ///
+    /// # Errors
+    /// Of the kind `InvalidData` if it is none; of any other, if that cannot be said.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        Self::read_index(file).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    fn read_index(file: File) -> Option<Self> {
         let record = Record::read(&file)?;
         let Index { entries, members } = record.index;
         let index = read_at(&file, entries.offset, entries.length + members.length)?;
         let (list, table) = index.split_at(entries.length as usize);
         if entries.digest.algorithm().digest(list) != entries.digest {
-            return None;
+            return Err(invalid());
         }
-        let members = record.index.decode_members(table).ok()?;
+        let members = record.index.decode_members(table).map_err(|_| invalid())?;
         if members.len() != record.checksums.len() {
-            return None;
+            return Err(invalid());
         }
         let offsets = members.iter().scan(0, |next, member| {
             let offset = *next;
             *next += member.size;
             Some(offset)
         });
-        Some(Self { file: Arc::new(file), record, offsets: offsets.collect(), members })
+        Ok(Self { file: Arc::new(file), record, offsets: offsets.collect(), members })
     }
 
     /// The member that begins with this entry, or with this step of it, if it has as many tar bytes.
@@ -120,7 +121,7 @@ impl Stored {
     pub(in crate::pack) fn read<'b>(&self, at: usize, buffer: &'b mut Vec<u8>) -> io::Result<&'b [u8]> {
         let bytes = front(buffer, self.members[at].size as usize);
         self.file.read_exact_at(bytes, self.offsets[at])?;
-        if checksum(bytes) == self.record.checksums[at] { Ok(bytes) } else { Err(io::ErrorKind::InvalidData.into()) }
+        if checksum(bytes) == self.record.checksums[at] { Ok(bytes) } else { Err(invalid()) }
     }
 
     /// A member's tar bytes, and its bytes in the layer.
@@ -129,7 +130,7 @@ impl Stored {
         self.read(at, &mut gzip)?;
         let mut tar = vec![0; self.members[at].tar_size as usize];
         let length = Decompressor::new().gzip_decompress(&gzip, &mut tar).map_err(io::Error::other)?;
-        if length == tar.len() { Ok((tar, gzip)) } else { Err(io::ErrorKind::InvalidData.into()) }
+        if length == tar.len() { Ok((tar, gzip)) } else { Err(invalid()) }
     }
 
     /// The whole layer, which has been found to be what is to be packed.
@@ -157,8 +158,31 @@ pub(in crate::pack) fn checksum(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-fn read_at(file: &File, offset: u64, length: u64) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(length).ok()?];
-    file.read_exact_at(&mut bytes, offset).ok()?;
-    Some(bytes)
+fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| invalid())?];
+    let is_short = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    file.read_exact_at(&mut bytes, offset).map_err(|error| if is_short(&error) { invalid() } else { error })?;
+    Ok(bytes)
+}
+
+fn invalid() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_damaged() {
+        let scratch = tempfile::tempdir().unwrap();
+        let kind = |path: &Path| Stored::open(path).err().unwrap().kind();
+        assert_eq!(kind(&scratch.path().join("missing")), io::ErrorKind::NotFound);
+        assert_ne!(kind(scratch.path()), io::ErrorKind::InvalidData);
+        let damaged = scratch.path().join("damaged");
+        for content in [&b""[..], &[0; 36], &[0xff; 100]] {
+            std::fs::write(&damaged, content).unwrap();
+            assert_eq!(kind(&damaged), io::ErrorKind::InvalidData);
+        }
+    }
 }
