@@ -206,6 +206,21 @@ fn a_damaged_cache_costs_time_and_nothing_else() {
 }
 
 #[test]
+fn a_damaged_layer_is_kept_anew_when_it_is_packed_again() {
+    let scene = Scene::with_files();
+    let all = scene.pack().members;
+    let file = scene.files().remove(0);
+    let whole = fs::read(&file).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 3] ^= 0x41;
+    fs::write(&file, damaged).unwrap();
+    assert_eq!(scene.pack(), Reuse { members: all, cached: all - 1 });
+    assert_eq!(scene.files(), [file.clone()]);
+    assert!(fs::read(&file).unwrap() == whole);
+    assert_eq!(scene.pack(), Reuse { members: all, cached: all });
+}
+
+#[test]
 fn where_few_files_may_be_open_a_cache_of_many_layers_neither_fails_a_push_nor_is_lost() {
     let (desk, build) = (Desk::new(), "build tree -o archive:packed.tar --split=1kB");
     // Each file is a layer of its own, and as long each time: the cache has several for each.

@@ -174,15 +174,29 @@ impl Cache {
     }
 
     /// Keeps the layer that has been written to a [`Cache::spool`], or does not, if that fails: then it will have to be
-    /// packed again, and that is all.
+    /// packed again, and that is all. What has its name already is replaced: it may be damaged, or else it would have been used.
     pub(super) fn keep(&self, file: &File, name: &Name, record: &Record) {
         let path = self.directory.join(name.to_string());
         let finds_room = |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() <= self.room());
-        if path.exists() || record.append(file).is_err() || !finds_room(file) {
+        if record.append(file).is_err() || !finds_room(file) {
             return;
         }
-        if link(file, &path).or_else(|_| self.copy(file, &path)).is_ok() {
+        if self.link(file, &path).or_else(|_| self.copy(file, &path)).is_ok() {
             let _ = self.make_room();
+        }
+    }
+
+    /// Gives a file that has never had one a name (`man 2 open`, `O_TMPFILE`). No name can be taken from another file that way,
+    /// so where one has it, this one gets another name first.
+    fn link(&self, file: &File, path: &Path) -> io::Result<()> {
+        let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let link = |path: &Path| -> io::Result<()> { Ok(linkat(CWD, &file, CWD, path, AtFlags::SYMLINK_FOLLOW)?) };
+        match link(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                tempfile::Builder::new().prefix(SPOOL).make_in(&self.directory, link)?.persist(path)?;
+                Ok(())
+            }
+            linked => linked,
         }
     }
 
@@ -268,12 +282,6 @@ struct Kept {
     path: PathBuf,
     size: u64,
     used: SystemTime,
-}
-
-/// Gives a file that has never had one a name (`man 2 open`, `O_TMPFILE`).
-fn link(file: &File, path: &Path) -> io::Result<()> {
-    let file = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(linkat(CWD, file, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 fn is_older(time: SystemTime, age: Duration) -> bool {
