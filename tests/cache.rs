@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bndlr::content::Open;
 use bndlr::pack::{Bundle, Cache, DEFAULT_CACHE_SIZE, PackOptions, Reuse, Selection, scan};
@@ -428,6 +429,29 @@ fn the_program_caches_and_says_what_it_has() {
     assert!(cleared.starts_with("Removed 1 layer, 21 kB, from /"), "{cleared}");
     assert_eq!(desk.run("build tree -o oci:third:v1 --no-cache").ok(), digest);
     assert_eq!(desk.run("cache info --format json").json()["layers"], 0);
+}
+
+#[test]
+fn a_check_changes_nothing_in_the_cache() {
+    let desk = Desk::with_tree();
+    desk.run("build tree -o oci:layout:v1").ok();
+    let layers = desk.path(".cache/bndlr/layers");
+    let is_layer = |path: &PathBuf| path.file_name().unwrap().len() > 64;
+    let layer = || fs::read_dir(&layers).unwrap().map(|file| file.unwrap().path()).find(is_layer);
+    let old = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let path = layer().unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    file.set_modified(old).unwrap();
+    let check = || assert_eq!(desk.run("push tree oci:layout:v1 --check").code, Some(0));
+    check();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), old);
+    // Not even what is damaged goes.
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    check();
+    assert_eq!(layer(), Some(path.clone()));
+    desk.run("push tree oci:layout:v1").ok();
+    assert_ne!(fs::metadata(&path).unwrap().modified().unwrap(), old);
+    check();
 }
 
 #[test]

@@ -130,7 +130,10 @@ impl Assembly<'_> {
         }
         let layer = match (writing, base) {
             (Some(writing), _) => self.finish(writing)?,
-            (None, Some(base)) => base.layer(),
+            (None, Some(base)) => {
+                self.options.cache.iter().for_each(|cache| cache.used(base));
+                base.layer()
+            }
             (None, None) => unreachable!("there is at least one member, and it is not that of a base"),
         };
         Ok(Layer { reuse, ..layer })

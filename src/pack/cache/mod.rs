@@ -158,11 +158,22 @@ impl Cache {
         found
     }
 
+    /// Takes note that a layer has been used just now, which decides how long it is kept.
+    pub(super) fn used(&self, layer: &Stored) {
+        if !self.is_read_only {
+            mark_used(&layer.file);
+        }
+    }
+
     /// Opens what is kept. What is damaged is removed; what only cannot be read now, because too many files are open or a disk
     /// fails, is not.
     fn read(&self, kept: &Kept) -> Option<Stored> {
-        let is_damaged = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
-        Stored::open(&kept.path).inspect_err(|error| drop(is_damaged(error).then(|| remove(&kept.path)))).ok()
+        let opened = Stored::open(&kept.path);
+        let is_damaged = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
+        if is_damaged && !self.is_read_only {
+            let _ = remove(&kept.path);
+        }
+        opened.ok()
     }
 
     /// A file without a name for a layer to be written to, in case it is to be kept.
@@ -282,6 +293,11 @@ struct Kept {
     path: PathBuf,
     size: u64,
     used: SystemTime,
+}
+
+/// Whose a layer is, or where it is, may keep its time from being set: that costs time, later, and nothing else.
+fn mark_used(file: &File) {
+    let _ = file.set_modified(SystemTime::now());
 }
 
 fn is_older(time: SystemTime, age: Duration) -> bool {

@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use libdeflater::{Crc, Decompressor};
 use serde::{Deserialize, Serialize};
@@ -77,7 +76,7 @@ impl Record {
 
 /// A layer of the cache, open: it stays readable whoever removes it.
 pub(in crate::pack) struct Stored {
-    file: Arc<File>,
+    pub(super) file: Arc<File>,
     record: Record,
     pub(in crate::pack) members: Vec<Member>,
     /// Where each begins.
@@ -135,8 +134,6 @@ impl Stored {
 
     /// The whole layer, which has been found to be what is to be packed.
     pub(in crate::pack) fn layer(&self) -> Layer {
-        // That it has been used just now decides only how long it is kept.
-        let _ = self.file.set_modified(SystemTime::now());
         let Record { digest, size, diff_id, index, .. } = self.record;
         Layer { file: Arc::clone(&self.file), size, digest, diff_id, index, reuse: Reuse::default() }
     }
