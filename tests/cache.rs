@@ -1,11 +1,11 @@
 //! The cache: what has been packed before is not compressed again, and whatever becomes of the cache, the bundle is the
 //! one that packing without it makes.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bndlr::content::Open;
 use bndlr::pack::{Bundle, Cache, DEFAULT_CACHE_SIZE, PackOptions, Reuse, Selection, scan};
@@ -278,6 +278,42 @@ fn a_cache_holds_no_more_than_its_limit_and_keeps_what_was_used_last() {
     };
     let kept: Vec<bool> = packed.iter().map(kept).collect();
     assert_eq!(kept, [true, false, false, false, false, true, true, true]);
+}
+
+#[test]
+fn layers_whose_time_is_yet_to_come_make_room_for_new_ones() {
+    let scene = Scene::new();
+    let pack = || pack(&scene.tree(), Some(scene.cache_of(2 * 256 * 1024)));
+    for number in 0..2 {
+        scene.write("one", &text(number, 1000));
+        pack();
+    }
+    for file in scene.files() {
+        File::open(file).unwrap().set_modified(SystemTime::now() + Duration::from_hours(1000)).unwrap();
+    }
+    scene.write("one", &text(2, 1000));
+    assert_eq!((pack().reuse().cached, pack().reuse().cached), (0, 1));
+    assert_eq!(scene.files().len(), 2);
+}
+
+#[test]
+fn what_is_no_file_in_a_cache_is_passed_over_and_stays() {
+    let desk = Desk::with_tree();
+    desk.run("build tree -o oci:layout:v1").ok();
+    let layers = desk.path(".cache/bndlr/layers");
+    let is_layer = |path: &PathBuf| path.file_name().unwrap().len() > 64;
+    let layer = fs::read_dir(&layers).unwrap().map(|file| file.unwrap().path()).find(is_layer).unwrap();
+    let name = layer.file_name().unwrap().to_str().unwrap();
+    // Of the same entries, so that it would be looked at.
+    let other = |digit: char| layers.join(format!("{}{}", &name[..34], String::from(digit).repeat(64)));
+    let (pipe, folder) = (other('a'), other('b'));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::create_dir(&folder).unwrap();
+    fs::create_dir(layers.join(".spool-folder")).unwrap();
+    desk.run("build tree -o oci:layout:v1").ok();
+    assert_eq!(desk.run("cache info --format json").json()["layers"], 1);
+    assert!(desk.run("cache clear").ok().starts_with("Removed 1 layer, "));
+    assert!(!layer.exists() && pipe.exists() && folder.exists());
 }
 
 #[test]

@@ -192,6 +192,8 @@ impl Cache {
         if record.append(file).is_err() || !finds_room(file) {
             return;
         }
+        // By this clock, whatever that of the file system says.
+        mark_used(file);
         if self.link(file, &path).or_else(|_| self.copy(file, &path)).is_ok() {
             let _ = self.make_room();
         }
@@ -239,10 +241,11 @@ impl Cache {
     fn remove_abandoned(&self, age: Duration) -> io::Result<()> {
         for file in fs::read_dir(&self.directory)? {
             let file = file?;
-            let is_spool = file.file_name().as_encoded_bytes().starts_with(SPOOL.as_bytes());
-            if is_spool
-                && file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|time| is_older(time, age))
-            {
+            if !file.file_name().as_encoded_bytes().starts_with(SPOOL.as_bytes()) {
+                continue;
+            }
+            let Ok(metadata) = file.metadata() else { continue };
+            if metadata.is_file() && metadata.modified().is_ok_and(|time| is_older(time, age)) {
                 remove(&file.path())?;
             }
         }
@@ -257,7 +260,13 @@ impl Cache {
             let Some(name) = file.file_name().to_str().and_then(Name::parse) else { continue };
             // Another process may just have removed it.
             let Ok(metadata) = file.metadata() else { continue };
-            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            // What has such a name and is no file is not the cache's.
+            if !metadata.is_file() {
+                continue;
+            }
+            // A time that is yet to come says nothing. Taken for the last, it would keep all that is new out until it has come.
+            let used = metadata.modified().ok().filter(|used| *used <= SystemTime::now());
+            let used = used.unwrap_or(SystemTime::UNIX_EPOCH);
             all.push(Kept { name, path: file.path(), size: metadata.len(), used });
         }
         all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.path.cmp(&b.path)));

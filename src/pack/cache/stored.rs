@@ -3,13 +3,14 @@
 //! That is a JSON document, the SHA-256 digest of it, and its length: 4 bytes, little-endian, the last ones of the file.
 //! What cannot be read as that is no layer: a file may have been cut short, if the machine went down.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use libdeflater::{Crc, Decompressor};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Index, Member, compare_paths};
@@ -89,7 +90,12 @@ impl Stored {
     /// # Errors
     /// Of the kind `InvalidData` if it is none; of any other, if that cannot be said.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        // Where a named pipe has taken the place of a file, opening must not wait for a writer.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let record = Record::read(&file)?;
         let Index { entries, members } = record.index;
         let index = read_at(&file, entries.offset, entries.length + members.length)?;
@@ -175,7 +181,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let kind = |path: &Path| Stored::open(path).err().unwrap().kind();
         assert_eq!(kind(&scratch.path().join("missing")), io::ErrorKind::NotFound);
-        assert_ne!(kind(scratch.path()), io::ErrorKind::InvalidData);
+        assert_eq!(kind(scratch.path()), io::ErrorKind::InvalidInput);
+        let pipe = scratch.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(kind(&pipe), io::ErrorKind::InvalidInput);
         let damaged = scratch.path().join("damaged");
         for content in [&b""[..], &[0; 36], &[0xff; 100]] {
             std::fs::write(&damaged, content).unwrap();
