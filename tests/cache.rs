@@ -59,8 +59,7 @@ impl Scene {
 
     /// The files of the cache.
     fn files(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.scratch.path().join("cache/layers")).unwrap();
-        files.map(|file| file.unwrap().path()).collect()
+        files(&self.scratch.path().join("cache/layers"))
     }
 
     /// Packs with the cache, and sees that it makes no difference.
@@ -73,6 +72,12 @@ impl Scene {
         assert_eq!(layer(&bundle).len() as u64, expected.layers()[0].size);
         bundle.reuse()
     }
+}
+
+/// What is in a directory of layers, but for what says that it is one.
+fn files(layers: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(layers).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| !path.ends_with("CACHEDIR.TAG") && !path.ends_with(".gitignore")).collect()
 }
 
 fn pack(directory: &Path, cache: Option<Cache>) -> Bundle {
@@ -301,8 +306,7 @@ fn what_is_no_file_in_a_cache_is_passed_over_and_stays() {
     let desk = Desk::with_tree();
     desk.run("build tree -o oci:layout:v1").ok();
     let layers = desk.path(".cache/bndlr/layers");
-    let is_layer = |path: &PathBuf| path.file_name().unwrap().len() > 64;
-    let layer = fs::read_dir(&layers).unwrap().map(|file| file.unwrap().path()).find(is_layer).unwrap();
+    let layer = files(&layers).remove(0);
     let name = layer.file_name().unwrap().to_str().unwrap();
     // Of the same entries, so that it would be looked at.
     let other = |digit: char| layers.join(format!("{}{}", &name[..34], String::from(digit).repeat(64)));
@@ -468,12 +472,96 @@ fn the_program_caches_and_says_what_it_has() {
 }
 
 #[test]
+fn a_cache_in_the_directory_stays_out_of_it() {
+    // Where HOME is there, where the variable says so, next to something else, and at the top.
+    for (variable, value, cache) in [
+        ("HOME", "tree", "tree/.cache"),
+        ("BNDLR_CACHE_DIR", "tree/.cache/bndlr", "tree/.cache"),
+        ("BNDLR_CACHE_DIR", "tree/sub/bndlr", "tree/sub/bndlr"),
+        ("BNDLR_CACHE_DIR", "tree", "tree/layers"),
+    ] {
+        let desk = Desk::with_tree();
+        let expected = desk.run("build tree -o oci:clean:v1 --no-cache").ok();
+        let value = desk.path(value);
+        let variables = [(variable, value.to_str().unwrap())];
+        let run = |arguments: &str| desk.run_with(&arguments.split(' ').collect::<Vec<_>>(), &variables);
+        for _ in 0..3 {
+            let ran = run("push tree oci:layout:v1 --format json");
+            assert_eq!(
+                (format!("{}\n", ran.json()["digest"].as_str().unwrap()), ran.stderr.contains("warning")),
+                (expected.clone(), false)
+            );
+        }
+        assert_eq!(files(&value.join(if variable == "HOME" { ".cache/bndlr/layers" } else { "layers" })).len(), 1);
+        // Whoever looks at the directory, knowing of the cache or not.
+        for arguments in [
+            "diff ./tree oci:layout:v1",
+            "verify tree oci:layout:v1",
+            "why ./tree oci:layout:v1",
+            "push tree oci:layout:v1 --check",
+        ] {
+            for ran in [run(arguments), desk.run(arguments)] {
+                assert_eq!(ran.code, Some(0), "{arguments}: {ran:?}");
+            }
+        }
+        let left_out = format!("- {}/ (bndlr's own cache)\n", cache.strip_prefix("tree/").unwrap());
+        let listed = run("push tree --list").ok();
+        assert!(listed.contains(&left_out) && !listed.contains("CACHEDIR"), "{listed}");
+        let json = run("push tree --list --format json").json();
+        assert_eq!(json["leftOut"][0]["reason"], "cache");
+        // What is next to it goes in, and what is in its directory beside it.
+        desk.write(&format!("{cache}/../beside"), "x");
+        assert_ne!(run("build tree -o oci:layout:v1").ok(), expected);
+    }
+}
+
+#[test]
+fn what_is_no_cache_of_this_program_goes_in() {
+    let desk = Desk::with_tree();
+    let packed = || {
+        desk.run("build tree -o oci:layout:v1").ok();
+        desk.run("ls oci:layout:v1").ok()
+    };
+    let tag = "Signature: 8a477f597d28d172789f06886806bc55\n# This file is a cache directory tag created by cargo.\n";
+    desk.write("tree/target/CACHEDIR.TAG", tag);
+    desk.write("tree/layers/CACHEDIR.TAG", tag);
+    fs::create_dir(desk.path("tree/.cache")).unwrap();
+    let listed = packed();
+    for path in [".cache", "layers", "layers/CACHEDIR.TAG", "target/CACHEDIR.TAG"] {
+        assert!(listed.lines().any(|line| line == path), "{path}: {listed}");
+    }
+    // Nor does it become one because the variable says so.
+    fs::remove_file(desk.path("tree/layers/CACHEDIR.TAG")).unwrap();
+    desk.write("tree/layers/mine.txt", "mine");
+    let expected = desk.run("build tree -o oci:layout:v1").ok();
+    let ran = desk.run_with(&["build", "tree", "-o", "oci:layout:v1"], &[("BNDLR_CACHE_DIR", "tree")]);
+    assert!(ran.stderr.contains("the cache in tree is not used: tree/layers/mine.txt is none of a cache"), "{ran:?}");
+    assert_eq!(ran.ok(), expected);
+}
+
+#[test]
+fn a_cache_in_a_repository_does_not_make_it_dirty() {
+    let desk = Desk::with_tree();
+    let git = |arguments: &[&str]| {
+        let mut git = desk.process("git");
+        git.args(["-C", "tree", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "safe.directory=*"])
+            .args(arguments);
+        finish(git).ok()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "all"]);
+    let build = ["build", "tree", "-o", "oci:layout:v1", "--annotate-git"];
+    let built = || desk.run_with(&build, &[("BNDLR_CACHE_DIR", "tree/.cache/bndlr")]).ok();
+    assert_eq!(built(), built());
+    assert_eq!(git(&["status", "--porcelain"]), "");
+}
+
+#[test]
 fn a_check_changes_nothing_in_the_cache() {
     let desk = Desk::with_tree();
     desk.run("build tree -o oci:layout:v1").ok();
-    let layers = desk.path(".cache/bndlr/layers");
-    let is_layer = |path: &PathBuf| path.file_name().unwrap().len() > 64;
-    let layer = || fs::read_dir(&layers).unwrap().map(|file| file.unwrap().path()).find(is_layer);
+    let layer = || files(&desk.path(".cache/bndlr/layers")).pop();
     let old = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let path = layer().unwrap();
     let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
@@ -496,7 +584,7 @@ fn the_environment_says_where_the_cache_is_and_how_large() {
     let build = ["build", "tree", "-o", "oci:layout:v1"];
     let ran = desk.run_with(&build, &[("BNDLR_CACHE_DIR", "here"), ("XDG_CACHE_HOME", "/nowhere")]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert_eq!(fs::read_dir(desk.path("here/layers")).unwrap().count(), 1);
+    assert_eq!(files(&desk.path("here/layers")).len(), 1);
     desk.run_with(&build, &[("BNDLR_CACHE_SIZE", "0")]).ok();
     assert!(!desk.path(".cache").exists());
     let ran = desk.run_with(&build, &[("BNDLR_CACHE_SIZE", "much")]);

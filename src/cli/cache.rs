@@ -73,12 +73,11 @@ pub(super) enum CacheUse {
 pub(super) fn open(what_for: CacheUse, output: &Output) -> Result<Option<Cache>, Error> {
     let limit = limit()?;
     let is_read = what_for == CacheUse::Read;
-    // To open one that is not there makes it.
+    // One that is only read need not be there.
     let Some(directory) = directory().filter(|path| limit > 0 && (!is_read || path.join("layers").exists())) else {
         return Ok(None);
     };
-    let cache = Cache::open(&directory, limit);
-    match cache.map(|cache| if is_read { cache.read_only() } else { cache }) {
+    match if is_read { Cache::open_to_read(&directory, limit) } else { Cache::open(&directory, limit) } {
         Ok(cache) => Ok(Some(cache)),
         Err(error) => {
             // Where there is no home to write to, nobody has asked for a cache.

@@ -60,7 +60,7 @@ fn left_out_to_json(left: &LeftOut) -> Value {
             json["line"] = (*line).into();
             json["pattern"] = pattern.as_str().into();
         }
-        Why::VersionControl | Why::IgnoreFile | Why::NotIncluded => {}
+        Why::VersionControl | Why::IgnoreFile | Why::Cache | Why::NotIncluded => {}
     }
     json
 }

@@ -154,7 +154,8 @@ fn warn_of_what_is_left_out(directory: &Path, changes: &[Change], output: &Outpu
     let there: Vec<&PathBuf> = paths.filter(|path| directory.join(path).symlink_metadata().is_ok()).collect();
     if let [first, rest @ ..] = &there[..] {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
-        let message = "missing, because a push would leave it out (.bndlrignore, --exclude, version control)";
+        let message =
+            "missing, because a push would leave it out (.bndlrignore, --exclude, version control, bndlr's cache)";
         output.warn(format!("{}{more}: {message}", first.display()));
     }
 }

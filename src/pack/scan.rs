@@ -143,6 +143,7 @@ pub fn look(path: &Path, selection: &Selection) -> Result<Tree, Error> {
 /// Finds what of a directory goes in.
 fn directory(walk: &Walk<'_>, path: &Path, symlinks: Symlinks) -> Result<Tree, Error> {
     let InOrder { mut entries, mut left_out, warnings } = in_order(walk_all(walk))?;
+    remove_around_caches(&mut entries, &mut left_out);
     let without_contents = remove_empty(&mut entries);
     if entries.is_empty() && walk.is_choosy() {
         return Err(Error::NothingIncluded { path: path.to_owned() });
@@ -151,6 +152,25 @@ fn directory(walk: &Walk<'_>, path: &Path, symlinks: Symlinks) -> Result<Tree, E
     left_out.sort_by(|one, two| one.path.cmp(&two.path));
     let origin = Origin::Directory { root: Arc::clone(walk.root()), follow: symlinks == Symlinks::Follow };
     Ok(Tree { path: path.to_owned(), origin, entries, left_out, warnings })
+}
+
+/// Removes directories that have nothing but a cache in them, which are left out with it: where it has not been made yet, they
+/// are not there either.
+fn remove_around_caches(entries: &mut Vec<Found>, left_out: &mut [LeftOut]) {
+    for at in 0..left_out.len() {
+        while left_out[at].why == Why::Cache
+            && let Some((parent, _)) = left_out[at].path.rsplit_once('/')
+        {
+            let is_in = |path: &str| path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
+            let mut others = left_out.iter().filter(|left| left.why != Why::Cache);
+            if others.any(|left| is_in(&left.path)) || entries.iter().any(|found| is_in(found.entry.path())) {
+                break;
+            }
+            let parent = parent.to_owned();
+            entries.retain(|found| found.entry.path() != parent);
+            left_out[at].path = parent;
+        }
+    }
 }
 
 /// Removes directories that are there only for what is in them, where nothing is, and says which.

@@ -55,6 +55,8 @@ pub enum Why {
     VersionControl,
     /// It is a `.bndlrignore`.
     IgnoreFile,
+    /// It is a cache of this program's, or has nothing else in it.
+    Cache,
     /// No pattern of [`Selection::include`] matches it.
     NotIncluded,
     /// This pattern of [`Selection::exclude`] matches it.
@@ -77,6 +79,7 @@ impl Why {
         match self {
             Self::VersionControl => "version-control",
             Self::IgnoreFile => "ignore-file",
+            Self::Cache => "cache",
             Self::NotIncluded => "not-included",
             Self::Excluded(_) => "excluded",
             Self::Ignored { .. } => "ignored",
@@ -89,6 +92,7 @@ impl fmt::Display for Why {
         match self {
             Self::VersionControl => f.write_str("version control; --include-vcs packs it"),
             Self::IgnoreFile => f.write_str("says itself what does not go in"),
+            Self::Cache => f.write_str("bndlr's own cache"),
             Self::NotIncluded => f.write_str("no --include matches it"),
             Self::Excluded(pattern) => write!(f, "excluded by --exclude '{pattern}'"),
             Self::Ignored { file, line, pattern } => write!(f, "excluded by {file} line {line}: {pattern}"),

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, Dev, Dir, FileType, Mode, OFlags, Stat, fstat, op
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use super::Error;
+use super::cache::is_cache;
 use super::read::{Identity, read_small};
 use super::scan::Found;
 use super::select::{IGNORE_FILE, IgnoreFile, LeftOut, Selection, Symlinks, Why, patterns_of};
@@ -233,6 +234,9 @@ impl<'a> Walk<'a> {
         }
         if name == IGNORE_FILE {
             return Err(Why::IgnoreFile);
+        }
+        if is_directory && is_cache(here.directory, name) {
+            return Err(Why::Cache);
         }
         if let Some(pattern) = self.exclude.decide(path, is_directory) {
             return if pattern.is_negated() { Ok(()) } else { Err(Why::Excluded(pattern.to_string())) };

@@ -6,7 +6,9 @@
 //! been read from the directory.
 
 mod stored;
+mod tag;
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Seek};
 use std::ops::Range;
@@ -19,6 +21,7 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::process::{Resource, getrlimit};
 
 pub(super) use self::stored::{Record, Stored, checksum, front};
+pub(super) use self::tag::is_cache;
 use super::plan::{MAX_LAYERS, Plan};
 use super::scan::Tree;
 use super::workers::fill;
@@ -28,6 +31,8 @@ use crate::digest::{Algorithm, Digest, Hasher};
 /// How many bytes a cache holds if nobody says otherwise: 1 GiB.
 pub const DEFAULT_CACHE_SIZE: u64 = 1 << 30;
 
+/// What the directory of the layers is called.
+const LAYERS: &str = "layers";
 /// What part of the limit comes on top of it, for what a layer has beside the bytes of its files.
 const SLACK: u64 = 64;
 /// What a file counts for at least, so that there are never too many to look through.
@@ -69,10 +74,21 @@ impl Cache {
     /// were used last. One file of so many bytes finds room, even if it cannot be compressed.
     ///
     /// # Errors
-    /// When the directory cannot be made, or when others could put layers there.
+    /// When the directory cannot be made or written to, when others could put layers there, or when it has something else in
+    /// it.
     pub fn open(directory: &Path, limit: u64) -> io::Result<Self> {
-        let directory = directory.join("layers");
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory.join(LAYERS))?;
+        let cache = Self { is_read_only: false, ..Self::open_to_read(directory, limit)? };
+        tag::write(&cache.directory)?;
+        Ok(cache)
+    }
+
+    /// The cache in `directory`, if there is one, of which nothing is changed by packing: what is packed is not kept.
+    ///
+    /// # Errors
+    /// When it is not there, or when others could put layers there.
+    pub fn open_to_read(directory: &Path, limit: u64) -> io::Result<Self> {
+        let directory = directory.join(LAYERS);
         for path in [directory.as_path(), directory.parent().unwrap_or(&directory)] {
             let metadata = fs::metadata(path)?;
             let owner = metadata.uid();
@@ -83,13 +99,7 @@ impl Cache {
                 return Err(io::Error::other(format!("others may write to {}", path.display())));
             }
         }
-        Ok(Self { directory, limit, is_read_only: false })
-    }
-
-    /// The same, of which nothing is changed by packing: what is packed is not kept.
-    #[must_use]
-    pub fn read_only(self) -> Self {
-        Self { is_read_only: true, ..self }
+        Ok(Self { directory, limit, is_read_only: true })
     }
 
     /// What is there.
@@ -241,7 +251,7 @@ impl Cache {
     fn remove_abandoned(&self, age: Duration) -> io::Result<()> {
         for file in fs::read_dir(&self.directory)? {
             let file = file?;
-            if !file.file_name().as_encoded_bytes().starts_with(SPOOL.as_bytes()) {
+            if !is_spool(&file.file_name()) {
                 continue;
             }
             let Ok(metadata) = file.metadata() else { continue };
@@ -302,6 +312,10 @@ struct Kept {
     path: PathBuf,
     size: u64,
     used: SystemTime,
+}
+
+fn is_spool(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(SPOOL.as_bytes())
 }
 
 /// Whose a layer is, or where it is, may keep its time from being set: that costs time, later, and nothing else.
