@@ -1,5 +1,6 @@
 //! How a difference looks: unified, as git shows it, so that `patch` takes what is text in it; as a line; as JSON.
 
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -175,7 +176,12 @@ fn for_patch(name: &str) -> String {
             '\n' => quoted += "\\n",
             '"' | '\\' => quoted.extend(['\\', c]),
             c if is_plain(c) => quoted.push(c),
-            c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| quoted += &format!("\\{byte:03o}")),
+            c => {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    // Writing to a string does not fail.
+                    let _ = write!(quoted, "\\{byte:03o}");
+                }
+            }
         }
     }
     quoted + "\""

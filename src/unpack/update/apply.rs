@@ -102,18 +102,7 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
         scene.handles.forget();
         look_again(&mut scene, &new.tree, &plan)?;
         // What is known of them is not needed any more, and takes most of the memory that there is.
-        let mut uses = scene.uses();
-        let mut images: Vec<Image> = scene.known.images.drain(..).map(Image::from).collect();
-        for number in (0..images.len()).rev().filter(|&number| images[number].digest == new.digest).collect::<Vec<_>>()
-        {
-            images.remove(number);
-            uses.remove(number);
-        }
-        while images.len() > MAX_BEFORE {
-            let least = (0..images.len()).min_by_key(|&number| uses[number]).unwrap_or_default();
-            images.remove(least);
-            uses.remove(least);
-        }
+        let mut images = before(&mut scene, new.digest);
         images.push(Image::from(&new));
         scene.held.save(&images, false, true).map_err(Error::local("keep what is known of", &path))?;
         drop(images);
@@ -123,6 +112,17 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
     drop(staged);
     scene.held.save(&[Image::from(&new)], true, false).map_err(Error::local("keep what is known of", &path))?;
     Ok(!plan.is_empty())
+}
+
+/// What is to be kept of the images that the directory is made of, but for the new one.
+fn before(scene: &mut Scene, new: Digest) -> Vec<Image<'static>> {
+    let numbered = scene.uses().into_iter().zip(scene.known.images.drain(..));
+    let mut images: Vec<(usize, Known)> = numbered.filter(|(_, image)| image.digest != new).collect();
+    while images.len() > MAX_BEFORE {
+        let least = (0..images.len()).min_by_key(|&number| images[number].0);
+        least.map(|number| images.remove(number));
+    }
+    images.into_iter().map(|(_, image)| image.into()).collect()
 }
 
 /// Keeps what is known from now on of a directory of which nothing was known, if it is all that a bundle has and nothing else.

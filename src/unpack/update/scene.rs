@@ -151,7 +151,9 @@ impl Scene {
                 Standing::Plain => self.known.images.iter().rposition(|known| has(known, found)),
                 Standing::New | Standing::Unknown => None,
             };
-            number.into_iter().for_each(|number| uses[number] += 1);
+            if let Some(number) = number {
+                uses[number] += 1;
+            }
         }
         uses
     }
