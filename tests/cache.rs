@@ -221,7 +221,7 @@ fn a_damaged_layer_is_kept_anew_when_it_is_packed_again() {
     damaged[whole.len() / 3] ^= 0x41;
     fs::write(&file, damaged).unwrap();
     assert_eq!(scene.pack(), Reuse { members: all, cached: all - 1 });
-    assert_eq!(scene.files(), [file.clone()]);
+    assert_eq!(scene.files(), std::slice::from_ref(&file));
     assert!(fs::read(&file).unwrap() == whole);
     assert_eq!(scene.pack(), Reuse { members: all, cached: all });
 }
@@ -551,8 +551,8 @@ fn a_cache_in_a_repository_does_not_make_it_dirty() {
     git(&["init", "-q"]);
     git(&["add", "."]);
     git(&["commit", "-q", "-m", "all"]);
-    let build = ["build", "tree", "-o", "oci:layout:v1", "--annotate-git"];
-    let built = || desk.run_with(&build, &[("BNDLR_CACHE_DIR", "tree/.cache/bndlr")]).ok();
+    let arguments = ["build", "tree", "-o", "oci:layout:v1", "--annotate-git"];
+    let built = || desk.run_with(&arguments, &[("BNDLR_CACHE_DIR", "tree/.cache/bndlr")]).ok();
     assert_eq!(built(), built());
     assert_eq!(git(&["status", "--porcelain"]), "");
 }

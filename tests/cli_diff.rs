@@ -201,7 +201,9 @@ fn a_large_file_is_the_same_wherever_in_a_layer_it_is() {
         fs::create_dir(desk.path(tree)).unwrap();
         fs::write(desk.path(tree).join("large"), &contents).unwrap();
         fs::write(desk.path(tree).join("other"), &contents[1..]).unwrap();
-        others.iter().for_each(|name| desk.write(&format!("{tree}/{name}"), name));
+        for name in others {
+            desk.write(&format!("{tree}/{name}"), name);
+        }
         desk.run(&format!("build {tree} -o oci:whole:{tree} -q")).ok();
         desk.run(&format!("build {tree} -o oci:split:{tree} -q --split=256KiB")).ok();
     }
