@@ -60,15 +60,18 @@ async fn a_hard_link_has_its_contents_whether_or_not_its_original_is_wanted() {
 
 #[tokio::test]
 async fn the_original_of_a_hard_link_may_have_been_another_one_before() {
-    // Whoever needs one of the originals needs the other as well, and knows only of one at a time.
+    // What `w1` needs shows only when `w2` has what it needs, and the other way round.
     let lower = Tar::new().file("y", "y").hard_link("x", "y").hard_link("w1", "x");
     let upper = Tar::new().file("z", "z").file(".wh.x", "").hard_link("x", "z").hard_link("w2", "x");
     let third = Tar::new().hard_link("z", "w1").hard_link("x", "z").hard_link("w3", "x");
-    let mut image = Image::of(lower).gzip(upper).gzip(third);
-    let once = pull(&mut image, &["y"]).await.0.unwrap().bytes_fetched;
-    let pulled = tokio::time::timeout(Duration::from_secs(60), pull(&mut image, &["w*"])).await.unwrap();
-    assert_eq!(pulled.0.as_ref().unwrap().bytes_fetched, 2 * once);
-    assert_found(pulled, &[("w1", "file 644 1 y"), ("w2", "file 644 1 z"), ("w3", "file 644 1 y")]);
+    let expected = [("w1", "file 644 1 y"), ("w2", "file 644 1 z"), ("w3", "file 644 1 y")];
+    let two = Image::of(lower).gzip(upper);
+    for (mut image, links) in [(two.clone(), 2), (two.gzip(third), 3)] {
+        let once = pull(&mut image, &["y"]).await.0.unwrap().bytes_fetched;
+        let pulled = tokio::time::timeout(Duration::from_mins(1), pull(&mut image, &["w*"])).await.unwrap();
+        assert_eq!(pulled.0.as_ref().unwrap().bytes_fetched, 2 * once);
+        assert_found(pulled, &expected[..links]);
+    }
 }
 
 #[tokio::test]
