@@ -55,7 +55,7 @@ impl RemoteRepository {
             return Err(Error::content(&request, format!("another range than bytes={offset}-{last}")).into());
         }
         let mut bytes = BytesMut::new();
-        let mut chunks = pin!(Download::segment_begun(self, descriptor, part, answer).into_stream());
+        let mut chunks = pin!(Download::part(self, descriptor, part, answer).into_stream());
         while let Some(chunk) = chunks.try_next().await? {
             bytes.extend_from_slice(&chunk);
         }

@@ -47,8 +47,10 @@ pub(super) struct Download {
     /// What is wanted and has not been passed on. What comes after the end of the blob is passed on, too: it is wrong, and
     /// that is for the reader to see.
     range: Range<u64>,
-    /// Whether nothing else will do, and not all of the blob.
+    /// Whether no more than that is passed on.
     is_segment: bool,
+    /// Whether a segment may come with all of the blob, and of any version: whoever reads it holds it against its own digest.
+    is_alone: bool,
     /// How many bytes of the body come before it, and are not passed on.
     known: u64,
     tries: Tries,
@@ -71,6 +73,7 @@ impl Download {
             etag: None,
             range: start..descriptor.size,
             is_segment: false,
+            is_alone: false,
             known: 0,
             tries: repository.session.tries(),
         }
@@ -81,14 +84,14 @@ impl Download {
         Self { range, is_segment: true, ..Self::rest(repository, descriptor, 0) }
     }
 
-    /// A part of a blob, which begins to come with `answer`.
-    pub(super) fn segment_begun(
+    /// A part of a blob that is wanted for itself, and begins to come with `answer`.
+    pub(super) fn part(
         repository: &RemoteRepository,
         descriptor: &Descriptor,
         range: Range<u64>,
         answer: Answer,
     ) -> Self {
-        let mut download = Self::segment(repository, descriptor, range);
+        let mut download = Self { is_alone: true, ..Self::segment(repository, descriptor, range) };
         download.come(answer);
         download
     }
@@ -146,21 +149,23 @@ impl Download {
     async fn ask(&mut self) -> Result<(), Error> {
         let (missing, size) = (self.range.clone(), self.descriptor.size);
         if missing != (0..size) {
-            let answer = self.repository.request_part(&self.descriptor, missing.clone(), self.etag.as_ref()).await?;
-            let is_same = self.etag.is_none() || strong_etag(&answer) == self.etag;
+            let etag = self.etag.as_ref().filter(|_| !self.is_alone);
+            let answer = self.repository.request_part(&self.descriptor, missing.clone(), etag).await?;
+            let is_same = etag.is_none() || strong_etag(&answer).as_ref() == etag;
             if is_same && answer.is_part(missing, size) {
                 self.known = 0;
                 self.come(answer);
                 return Ok(());
             }
+            if answer.status() == StatusCode::OK && (!self.is_segment || self.is_alone) {
+                return self.begin_anew(answer).await;
+            }
             if self.is_segment {
+                let answer = answer.expect_one_of(&[StatusCode::PARTIAL_CONTENT, StatusCode::OK]).await?;
                 return Err(Error::content(
                     answer.request(),
                     "another range than the one that was asked for".to_owned(),
                 ));
-            }
-            if answer.status() == StatusCode::OK {
-                return self.begin_anew(answer).await;
             }
         }
         let whole = self.repository.request_blob(Method::GET, &self.descriptor, &self.repository.pull()).await?;
