@@ -531,12 +531,29 @@ fn what_is_no_cache_of_this_program_goes_in() {
         assert!(listed.lines().any(|line| line == path), "{path}: {listed}");
     }
     // Nor does it become one because the variable says so.
+    let ran = desk.run_with(&["build", "tree", "-o", "oci:layout:v1"], &[("BNDLR_CACHE_DIR", "tree")]);
+    assert!(ran.stderr.contains("not used: tree/layers/CACHEDIR.TAG is none of a cache"), "{ran:?}");
     fs::remove_file(desk.path("tree/layers/CACHEDIR.TAG")).unwrap();
     desk.write("tree/layers/mine.txt", "mine");
     let expected = desk.run("build tree -o oci:layout:v1").ok();
     let ran = desk.run_with(&["build", "tree", "-o", "oci:layout:v1"], &[("BNDLR_CACHE_DIR", "tree")]);
     assert!(ran.stderr.contains("the cache in tree is not used: tree/layers/mine.txt is none of a cache"), "{ran:?}");
     assert_eq!(ran.ok(), expected);
+}
+
+/// The machine may have gone down while it was written.
+#[test]
+fn a_cache_whose_tag_was_cut_short_is_one() {
+    let desk = Desk::with_tree();
+    let build = || desk.run_with(&["build", "tree", "-o", "oci:layout:v1"], &[("BNDLR_CACHE_DIR", "tree/c")]).ok();
+    let expected = build();
+    for length in [0, 50] {
+        let tag = desk.path("tree/c/layers/CACHEDIR.TAG");
+        let text = fs::read(&tag).unwrap();
+        fs::write(&tag, &text[..length]).unwrap();
+        assert_eq!(build(), expected);
+        assert_eq!(fs::read(&tag).unwrap(), text);
+    }
 }
 
 #[test]

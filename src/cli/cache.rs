@@ -43,7 +43,7 @@ impl CacheCommand {
         let (directory, limit) = (directory().ok_or_else(nowhere)?, limit()?);
         let fail = |error| Error::new(Exit::Local, unusable(&directory, &error));
         let exists = directory.exists();
-        let cache = if exists { Some(Cache::open(&directory, limit).map_err(fail)?) } else { None };
+        let cache = if exists { Some(Cache::open_to_read(&directory, limit).map_err(fail)?) } else { None };
         let contents = |cache: &Cache| match self.what {
             What::Info => cache.contents(),
             What::Clear => cache.clear(),

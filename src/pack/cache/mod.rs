@@ -10,7 +10,7 @@ mod tag;
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Seek};
+use std::io::{self, ErrorKind, Seek};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -74,13 +74,18 @@ impl Cache {
     /// were used last. One file of so many bytes finds room, even if it cannot be compressed.
     ///
     /// # Errors
-    /// When the directory cannot be made or written to, when others could put layers there, or when it has something else in
-    /// it.
+    /// When the directory cannot be made, when others could put layers there, or when it has something else in it.
     pub fn open(directory: &Path, limit: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory.join(LAYERS))?;
-        let cache = Self { is_read_only: false, ..Self::open_to_read(directory, limit)? };
-        tag::write(&cache.directory)?;
-        Ok(cache)
+        let cache = Self::open_to_read(directory, limit)?;
+        match tag::write(&cache.directory) {
+            Ok(()) => Ok(Self { is_read_only: false, ..cache }),
+            // What is there can be used all the same.
+            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+                Ok(cache)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The cache in `directory`, if there is one, of which nothing is changed by packing: what is packed is not kept.
@@ -179,7 +184,7 @@ impl Cache {
     /// fails, is not.
     fn read(&self, kept: &Kept) -> Option<Stored> {
         let opened = Stored::open(&kept.path);
-        let is_damaged = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData);
+        let is_damaged = opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::InvalidData);
         if is_damaged && !self.is_read_only {
             let _ = remove(&kept.path);
         }
@@ -189,13 +194,13 @@ impl Cache {
     /// A file without a name for a layer to be written to, in case it is to be kept.
     pub(super) fn spool(&self) -> io::Result<File> {
         if self.is_read_only {
-            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+            return Err(ErrorKind::ReadOnlyFilesystem.into());
         }
         tempfile::tempfile_in(&self.directory)
     }
 
     /// Keeps the layer that has been written to a [`Cache::spool`], or does not, if that fails: then it will have to be
-    /// packed again, and that is all. What has its name already is replaced: it may be damaged, or else it would have been used.
+    /// packed again, and that is all. What has its name already is replaced: it may be damaged.
     pub(super) fn keep(&self, file: &File, name: &Name, record: &Record) {
         let path = self.directory.join(name.to_string());
         let finds_room = |file: &File| file.metadata().is_ok_and(|metadata| metadata.len() <= self.room());
@@ -215,7 +220,7 @@ impl Cache {
         let file = format!("/proc/self/fd/{}", file.as_raw_fd());
         let link = |path: &Path| -> io::Result<()> { Ok(linkat(CWD, &file, CWD, path, AtFlags::SYMLINK_FOLLOW)?) };
         match link(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 tempfile::Builder::new().prefix(SPOOL).make_in(&self.directory, link)?.persist(path)?;
                 Ok(())
             }
@@ -329,7 +334,7 @@ fn is_older(time: SystemTime, age: Duration) -> bool {
 
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }

@@ -28,14 +28,15 @@ const IGNORED: &str = "*\n";
 /// # Errors
 /// When it cannot be written to, or has files of somebody else in it, which would stay out with it.
 pub(super) fn write(directory: &Path) -> io::Result<()> {
-    if directory.join(TAG).exists() {
+    if fs::read(directory.join(TAG)).is_ok_and(|text| text == TAGGED.as_bytes()) {
         return Ok(());
     }
     for file in fs::read_dir(directory)? {
         let name = file?.file_name();
         let is_ours = name == GIT_IGNORE || is_spool(&name) || name.to_str().and_then(Name::parse).is_some();
-        // Another process may just have written the tag.
-        if !is_ours && name != TAG {
+        // Another process may just have written the tag; and one that was cut short, when the machine went down, is ours.
+        let is_tag = || fs::read(directory.join(TAG)).is_ok_and(|text| TAGGED.as_bytes().starts_with(&text));
+        if !(is_ours || name == TAG && is_tag()) {
             return Err(io::Error::other(format!("{} is none of a cache", directory.join(name).display())));
         }
     }
