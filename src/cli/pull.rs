@@ -122,7 +122,10 @@ fn states(target: &Path, output: &Output) -> Option<States> {
     // It would be something in the target that the image does not have.
     if are_within(&directory, target).unwrap_or_default() {
         let (directory, target) = (directory.display(), target.display());
-        output.warn(format!("what is pulled is not kept in {directory}, which is in {target}: set XDG_STATE_HOME"));
+        output.warn(format!(
+            "this cannot be updated later: what is known of {target} cannot be kept in {directory}, which is in it: set \
+             XDG_STATE_HOME"
+        ));
         return None;
     }
     match States::open(&directory) {

@@ -242,8 +242,9 @@ pub async fn open_bundle(
     limits: Limits,
 ) -> Result<Option<Indexed>, Error> {
     let Some(bundle) = Indexed::open(source, manifest).await? else { return Ok(None) };
-    view::check(bundle.entries().map(Item::from), limits)?;
-    Ok(Some(bundle))
+    let check = move || view::check(bundle.entries().map(Item::from), limits).map(|()| bundle);
+    let checked = tokio::task::spawn_blocking(check).await;
+    Ok(Some(checked.map_err(|error| content::Error::new(ErrorKind::Local, error))??))
 }
 
 /// Runs `work` on a thread of its own, and feeds it the image's layers. The first of them is under way while the

@@ -19,7 +19,7 @@ use super::staging::Staging;
 use super::update::{Held, hold_if_possible};
 use super::view::{Node, Rules, View};
 use super::writer::Writer;
-use super::{Limits, UnpackOptions, Unpacked, read, run, unpacked};
+use super::{Limits, UnpackOptions, Unpacked, open_bundle, read, run, unpacked};
 use crate::bundle::{self, Entry, Indexed, Kind as EntryKind};
 use crate::content::{self, ErrorKind, Open, OpenRange};
 use crate::manifest::RawManifest;
@@ -39,7 +39,7 @@ pub async fn unpack_part(
     include: &Include,
     options: &UnpackOptions,
 ) -> Result<Unpacked, Error> {
-    match Indexed::open(source, manifest).await? {
+    match open_bundle(source, manifest, options.limits).await? {
         Some(bundle) => unpack_members(source, &bundle, target, include, options).await,
         None => unpack_picked(source, manifest, target, include, options).await,
     }

@@ -21,8 +21,8 @@ pub(super) struct Picking<'a> {
     wanted: Wanted<'a>,
     /// What is passed on, too, until the end: hard links lead there.
     originals: &'a BTreeSet<Place>,
-    /// The modes of all directories that there are. One that its owner cannot fill is passed on at the end: until then,
-    /// something may have to go from there.
+    /// The modes of all directories that there are. A mode that keeps the owner out is passed on at the end: until then,
+    /// something may have to go from the directory.
     modes: BTreeMap<Place, u32>,
     /// Where hard links that were not passed on lead to, and those that were there before them and are gone.
     links: BTreeMap<Place, BTreeSet<Place>>,

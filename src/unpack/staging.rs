@@ -46,8 +46,11 @@ fn vacancy(target: &Path) -> Result<(PathBuf, bool), Error> {
 ///
 /// [`Error::Occupied`] if it cannot, [`Error::Busy`], and [`Error::Local`] if that cannot be found out.
 pub fn check_vacant(target: &Path, states: Option<&States>) -> Result<(), Error> {
-    hold_if_possible(states, target)?;
-    vacancy(target).map(drop)
+    let vacancy = || vacancy(target).map(drop);
+    match vacancy() {
+        Err(Error::Occupied(_)) if states.is_some() => hold_if_possible(states, target).and_then(|_held| vacancy()),
+        vacancy => vacancy,
+    }
 }
 
 /// A hidden directory beside a target, or in it. Dropped, it is removed with all that is in it.
@@ -163,12 +166,12 @@ impl Drop for Staging {
 }
 
 /// Moves what is called `name` to another directory, unless something has that name there.
-fn move_to_free(from: &Dir, to: &Dir, name: &OsStr) -> io::Result<()> {
+pub(super) fn move_to_free(from: &Dir, to: &Dir, name: &OsStr) -> io::Result<()> {
     // Where the system can see to that itself, nothing comes in between.
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     match renameat_with(from, name, to, name, RenameFlags::NOREPLACE) {
         // Not every file system can.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        Err(error) if [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP].contains(&error) => {}
         moved => return Ok(moved?),
     }
     match to.symlink_metadata(name) {
@@ -237,18 +240,20 @@ pub(super) fn open_directory(parent: &Dir, path: &Path) -> io::Result<File> {
 /// the handles that are open at once grow with that.
 pub(super) fn remove(parent: &Dir, name: &OsStr) -> io::Result<()> {
     let top = open_to_empty(parent, Path::new(name))?;
-    let mut numbers = 0..u64::MAX;
+    let mut number = 0_u64;
     while let Some(below) = remove_files(&top)? {
         let dir = open_to_empty(&top, Path::new(&below))?;
         while let Some(deeper) = remove_files(&dir)? {
             // Only who may write to a directory may move it to another one.
             open_to_empty(&dir, Path::new(&deeper))?;
-            let moved = numbers.find_map(|number| match dir.rename(&deeper, &top, number.to_string()) {
-                // There is something else with that name.
-                Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory) => None,
-                moved => Some(moved),
-            });
-            moved.unwrap_or(Ok(()))?;
+            loop {
+                number += 1;
+                match dir.rename(&deeper, &top, number.to_string()) {
+                    // There is something else with that name.
+                    Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory) => {}
+                    moved => break moved?,
+                }
+            }
         }
         top.remove_dir(&below)?;
     }
@@ -291,8 +296,8 @@ mod tests {
         let name = "n".repeat(200);
         parent.create_dir("top").unwrap();
         // Names that would be used for what moves up.
-        parent.create_dir_all("top/0/0").unwrap();
-        parent.write("top/1", "").unwrap();
+        parent.create_dir_all("top/1/1").unwrap();
+        parent.write("top/2", "").unwrap();
         let mut dir = parent.open_dir("top").unwrap();
         for _ in 0..50 {
             dir.create_dir(&name).unwrap();

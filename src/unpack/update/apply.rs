@@ -12,14 +12,14 @@ use cap_std::fs::{DirBuilder, DirBuilderExt, Permissions, PermissionsExt};
 
 use super::known::{Known, Note, Row, RowKind, Stamp, Tree};
 use super::local::{Found, Handles, split};
-use super::scene::{Doing, LocalChange, Scene};
+use super::scene::{Doing, LocalChange, Scene, Standing};
 use super::stage::Staged;
 use super::state::Image;
 use crate::bundle::{Indexed, compare_paths};
 use crate::digest::Digest;
 use crate::unpack::error::{Error, Fault, shown};
 use crate::unpack::place::path_of;
-use crate::unpack::staging::open_directory;
+use crate::unpack::staging::{move_to_free, open_directory};
 
 /// How many images are kept that a directory was made of when work was broken off: those that most of it is from. What is only
 /// in others counts as changed.
@@ -32,8 +32,10 @@ struct Plan {
     in_the_way: Vec<usize>,
     /// Directories to make.
     directories: Vec<usize>,
-    /// What gets its name from the hidden directory.
-    moved: Vec<usize>,
+    /// What gets its name from the hidden directory, where something has it that is no directory.
+    replaced: Vec<usize>,
+    /// The same, where nothing has it, or nothing has any more.
+    added: Vec<usize>,
     /// What the image does not have.
     gone: Vec<usize>,
     /// Directories that get another mode, those that are made among them.
@@ -52,7 +54,10 @@ impl Plan {
                     plan.directories.push(number);
                     plan.modes.push(number);
                 }
-                _ if staged.contains_key(&number) => plan.moved.push(number),
+                _ if staged.contains_key(&number) => match found {
+                    Some(found) if !found.is_directory() => plan.replaced.push(number),
+                    _ => plan.added.push(number),
+                },
                 RowKind::Directory if found.is_some_and(|found| found.mode != row.mode) => plan.modes.push(number),
                 RowKind::Directory | RowKind::File { .. } | RowKind::Symlink { .. } => {}
             }
@@ -86,7 +91,8 @@ impl Plan {
     }
 
     fn is_empty(&self) -> bool {
-        let steps = [&self.in_the_way, &self.directories, &self.moved, &self.gone, &self.modes];
+        let Self { in_the_way, directories, replaced, added, gone, modes, closed: _ } = self;
+        let steps = [in_the_way, directories, replaced, added, gone, modes];
         steps.iter().all(|steps| steps.is_empty())
     }
 }
@@ -106,8 +112,8 @@ pub(super) fn apply(mut scene: Scene, digest: Digest, tree: Tree, mut staged: St
         images.push(Image::from(&new));
         scene.held.save(&images, false, true).map_err(Error::local("keep what is known of", &path))?;
         drop(images);
-        Steps { handles: &mut scene.handles, staged: &mut staged.handles, found: &scene.found, tree: &new.tree }
-            .take(&plan)?;
+        let Scene { handles, found, .. } = &mut scene;
+        Steps { directory: &path, handles, staged: &mut staged.handles, found, tree: &new.tree }.take(&plan)?;
     }
     drop(staged);
     scene.held.save(&[Image::from(&new)], true, false).map_err(Error::local("keep what is known of", &path))?;
@@ -119,8 +125,8 @@ fn before(scene: &mut Scene, new: Digest) -> Vec<Image<'static>> {
     let numbered = scene.uses().into_iter().zip(scene.known.images.drain(..));
     let mut images: Vec<(usize, Known)> = numbered.filter(|(_, image)| image.digest != new).collect();
     while images.len() > MAX_BEFORE {
-        let least = (0..images.len()).min_by_key(|&number| images[number].0);
-        least.map(|number| images.remove(number));
+        let least = (0..images.len()).min_by_key(|&number| images[number].0).unwrap_or_default();
+        images.remove(least);
     }
     images.into_iter().map(|(_, image)| image.into()).collect()
 }
@@ -128,9 +134,13 @@ fn before(scene: &mut Scene, new: Digest) -> Vec<Image<'static>> {
 /// Keeps what is known from now on of a directory of which nothing was known, if it is all that a bundle has and nothing else.
 /// Returns how many files and bytes there are.
 pub(super) fn adopt(mut scene: Scene, digest: Digest, bundle: Arc<Indexed>) -> Result<Option<(u64, u64)>, Error> {
-    scene.read_for(Some(&bundle));
     let tree = Tree::Bundle(bundle);
-    if scene.found.len() != tree.len() || !tree.rows().all(|row| scene.is_there(&row)) {
+    // Nothing is read if that shows already that it is something else.
+    if scene.found.len() != tree.len() || !tree.rows().all(|row| scene.seems_to_have(&row)) {
+        return Ok(None);
+    }
+    scene.read_for(tree.bundle());
+    if scene.standings.iter().any(|standing| !matches!(standing, Standing::New | Standing::Plain)) {
         return Ok(None);
     }
     let (stamps, checksums) = notes(&mut scene, &tree, &BTreeMap::new());
@@ -155,27 +165,34 @@ fn notes(scene: &mut Scene, tree: &Tree, staged: &BTreeMap<usize, Note>) -> (Vec
 /// does not take a new name for another.
 fn look_again(scene: &mut Scene, tree: &Tree, plan: &Plan) -> Result<(), Error> {
     let Scene { handles, found, held, .. } = scene;
-    let mut look = |path: &[u8]| handles.look(path).map_err(local("look at", path));
-    let changed = |path: &[u8]| {
-        let changes = vec![LocalChange { path: path_of(path), doing: Doing::Modified }];
-        Error::Changed { directory: held.directory().to_owned(), changes }
-    };
+    let directory = held.directory();
     for &number in plan.in_the_way.iter().chain(&plan.gone) {
-        if look(&found[number].path)?.as_ref() != Some(&found[number]) {
-            return Err(changed(&found[number].path));
+        let path = &found[number].path;
+        match handles.look(path).map_err(local("look at", path))? {
+            Some(now) if now == found[number] => {}
+            Some(_) => return Err(changed(directory, path, Doing::Modified)),
+            None => return Err(changed(directory, path, Doing::Removed)),
         }
     }
-    for &number in plan.directories.iter().chain(&plan.moved) {
+    for &number in plan.directories.iter().chain(&plan.replaced).chain(&plan.added) {
         let path = tree.row(number).path;
         let before = found.binary_search_by(|found| compare_paths(&found.path, path)).ok();
-        match (look(path)?, before) {
+        match (handles.look(path).map_err(local("look at", path))?, before) {
             (None, _) => {}
-            (Some(_), None) => return Err(Fault::Collision(shown(path)).into()),
             (Some(now), Some(before)) if now == found[before] => {}
-            (Some(_), Some(_)) => return Err(changed(path)),
+            (Some(_), Some(_)) => return Err(changed(directory, path, Doing::Modified)),
+            (Some(_), None) if handles.has_name(path).map_err(local("look at", path))? => {
+                return Err(changed(directory, path, Doing::Added));
+            }
+            (Some(_), None) => return Err(Fault::Collision(shown(path)).into()),
         }
     }
     Ok(())
+}
+
+/// Somebody has just done something.
+fn changed(directory: &Path, path: &[u8], doing: Doing) -> Error {
+    Error::Changed { directory: directory.to_owned(), changes: vec![LocalChange { path: path_of(path), doing }] }
 }
 
 fn local(what: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
@@ -185,6 +202,7 @@ fn local(what: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
 
 /// Takes the steps of a plan.
 struct Steps<'a> {
+    directory: &'a Path,
     handles: &'a mut Handles,
     staged: &'a mut Handles,
     found: &'a [Found],
@@ -204,11 +222,15 @@ impl Steps<'_> {
         self.handles.forget();
         for &number in &plan.directories {
             let path = tree.row(number).path;
-            self.make_directory(path).map_err(local("make directory", path))?;
+            self.make_directory(path).map_err(|error| self.in_between("make directory", path, error))?;
         }
-        for &number in &plan.moved {
+        for &number in &plan.replaced {
             let path = tree.row(number).path;
-            self.move_up(path).map_err(local("replace", path))?;
+            self.replace(path).map_err(local("replace", path))?;
+        }
+        for &number in &plan.added {
+            let path = tree.row(number).path;
+            self.add(path).map_err(|error| self.in_between("make", path, error))?;
         }
         for &number in plan.gone.iter().rev() {
             self.remove(&found[number])?;
@@ -245,10 +267,24 @@ impl Steps<'_> {
         self.handles.directory(parent)?.create_dir_with(name, DirBuilder::new().mode(0o700))
     }
 
-    fn move_up(&mut self, path: &[u8]) -> io::Result<()> {
+    fn replace(&mut self, path: &[u8]) -> io::Result<()> {
         let (parent, name) = split(path);
         let (from, to) = (self.staged.directory(parent)?, self.handles.directory(parent)?);
         from.rename(name, &to, name)
+    }
+
+    fn add(&mut self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let (from, to) = (self.staged.directory(parent)?, self.handles.directory(parent)?);
+        move_to_free(&from, &to, name)
+    }
+
+    /// Where nothing was, something may have come in between.
+    fn in_between(&self, what: &'static str, path: &[u8], error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return changed(self.directory, path, Doing::Added);
+        }
+        local(what, path)(error)
     }
 
     /// Sets the mode of a directory, and of nothing that a link leads to.
@@ -256,5 +292,36 @@ impl Steps<'_> {
         let (parent, name) = split(path);
         let dir = self.handles.directory(parent)?;
         open_directory(&dir, Path::new(name))?.set_permissions(Permissions::from_mode(mode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cap_std::ambient_authority;
+    use cap_std::fs::Dir;
+
+    use super::*;
+    use crate::unpack::{Listed, ListedKind};
+
+    /// What comes to a directory after it has been looked at for the last time.
+    #[test]
+    fn what_comes_where_nothing_was_is_not_replaced() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let handles =
+            |place: &tempfile::TempDir| Handles::new(Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap());
+        let listed = |path: &str, kind| Listed { path: path.into(), mode: 0o755, kind };
+        let tree = Tree::Other(vec![listed("d", ListedKind::Directory), listed("f", ListedKind::File { size: 3 })]);
+        std::fs::write(there.path().join("f"), "new").unwrap();
+        std::fs::write(here.path().join("f"), "mine").unwrap();
+        std::fs::write(here.path().join("d"), "mine").unwrap();
+        for plan in [Plan { directories: vec![0], ..Plan::default() }, Plan { added: vec![1], ..Plan::default() }] {
+            let (mut handles, mut staged) = (handles(&here), handles(&there));
+            let mut steps =
+                Steps { directory: here.path(), handles: &mut handles, staged: &mut staged, found: &[], tree: &tree };
+            let error = steps.take(&plan).unwrap_err();
+            let Error::Changed { changes, .. } = &error else { panic!("{error}") };
+            assert_eq!(changes[0].doing, Doing::Added);
+        }
+        assert_eq!(std::fs::read(here.path().join("f")).unwrap(), b"mine");
     }
 }

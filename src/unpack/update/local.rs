@@ -72,6 +72,17 @@ impl Handles {
         }
     }
 
+    /// Whether something has just this name in its directory, and not only one that the file system takes for it.
+    pub(super) fn has_name(&mut self, path: &[u8]) -> io::Result<bool> {
+        let (parent, name) = split(path);
+        for entry in self.directory(parent)?.entries()? {
+            if entry?.file_name() == name {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Opens the regular file at `path`, and never waits for what is none.
     pub(super) fn file(&mut self, path: &[u8]) -> io::Result<File> {
         let (parent, name) = split(path);

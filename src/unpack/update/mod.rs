@@ -112,7 +112,6 @@ async fn update_as(
     };
     let job = Job { manifest: manifest.digest(), how, target: target.to_owned() };
     let directory = held.directory().to_owned();
-    // What is not known of it counts before what cannot be looked at.
     let looking = async { Ok::<_, Error>(blocking(move || Looked::at(&directory)).await) };
     // Meanwhile, what is known of it is read, and then the index, unless the one may show that the other is not needed.
     let reading = async {
@@ -122,8 +121,9 @@ async fn update_as(
         Ok::<_, Error>((held, known, is_there, bundle))
     };
     let (looked, (held, known, is_there, mut bundle)) = futures::try_join!(looking, reading)?;
-    let looked = looked?;
     let is_unknown = known.images.is_empty() && !how.force;
+    // What is not known of it counts before what cannot be looked at.
+    let looked = looked.map_err(|error| if is_unknown { Error::Unknown(target.to_owned()) } else { error })?;
     let mut scene = blocking(move || Ok(Scene::new(held, known, looked, how.verify))).await?;
     if is_unknown {
         let unknown = || Error::Unknown(target.to_owned());
@@ -255,9 +255,9 @@ impl Job {
 
     /// Fails if somebody has changed what is not as `new` has it, whatever may be in files that are to be fetched.
     fn check(&self, scene: &Scene, new: &Tree) -> Result<(), Error> {
-        let changes = scene.changes(Some(new));
-        let is_open = |change: &LocalChange| scene.may_have(new, change.path.as_os_str().as_bytes());
-        if self.how.force || changes.iter().all(is_open) { Ok(()) } else { Err(self.changed(changes)) }
+        let mut changes = scene.changes(Some(new));
+        changes.retain(|change| !scene.may_have(new, change.path.as_os_str().as_bytes()));
+        if changes.is_empty() || self.how.force { Ok(()) } else { Err(self.changed(changes)) }
     }
 
     fn changed(&self, changes: Vec<LocalChange>) -> Error {

@@ -204,13 +204,11 @@ impl Scene {
         member.is_some_and(|member| rebuild(&mut self.handles, bundle, member).is_some())
     }
 
-    /// Whether what the new image has in a row is there, and shows to be that.
-    pub(super) fn is_there(&self, row: &Row<'_>) -> bool {
-        self.find(row.path).is_some_and(|found| {
-            let (found, standing) = (&self.found[found], self.standings[found]);
-            let is_known = matches!(standing, Standing::New | Standing::Plain);
-            is_known && found.is_in_place_of(row) && (found.mode == row.mode || !found.is_directory())
-        })
+    /// Whether what an image has in a row is there, as far as shows without reading files.
+    pub(super) fn seems_to_have(&self, row: &Row<'_>) -> bool {
+        self.find(row.path)
+            .map(|found| &self.found[found])
+            .is_some_and(|found| found.is_in_place_of(row) && (found.mode == row.mode || !found.is_directory()))
     }
 
     /// Whether a file may be what `new` has at its path: then that has not been fetched yet.

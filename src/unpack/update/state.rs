@@ -69,9 +69,11 @@ impl States {
     /// Takes the directory at `target` for itself, and removes what somebody who did so before has left there.
     pub(in crate::unpack) fn hold(&self, target: &Path) -> Result<Held, Error> {
         let local = Error::local("keep what is known of", target);
-        let (directory, lock) = match identify(target).and_then(|path| Ok((self.lock(&path)?, path))) {
-            Ok((lock, path)) => (path, lock),
-            Err(error) => return Err(local(self.named(&error))),
+        let identified = identify(target);
+        let locked = identified.and_then(|path| Ok((self.lock(&path).map_err(|error| self.named(&error))?, path)));
+        let (lock, directory) = match locked {
+            Ok(locked) => locked,
+            Err(error) => return Err(local(error)),
         };
         let Some(lock) = lock else { return Err(Error::Busy(target.to_owned())) };
         let mut held = Held { state: self.0.join(name(&directory)), directory, lock };
