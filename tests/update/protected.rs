@@ -431,6 +431,36 @@ fn where_nothing_can_be_kept_there_is_pulling_and_no_updating() {
     desk.run("pull oci:layout:v1 -o out --include a.txt").ok();
 }
 
+/// Jobs pull to directories that are gone after them.
+#[test]
+fn what_is_known_of_directories_that_are_gone_goes_after_a_while() {
+    let desk = desk();
+    for out in ["gone", "young", "there", "busy"] {
+        desk.run(&format!("pull oci:layout:v1 -o {out}")).ok();
+    }
+    let states = desk.path(".local/state/bndlr/directories");
+    let state = |out: &str| {
+        let path = fs::canonicalize(desk.path("")).unwrap().join(out);
+        states.join(bndlr::digest::Digest::sha256(path.to_str().unwrap().as_bytes()).hex())
+    };
+    let week = Duration::from_hours(24 * 7) + Duration::from_mins(1);
+    for out in ["gone", "there", "busy"] {
+        let file = File::options().write(true).open(state(out)).unwrap();
+        file.set_times(FileTimes::new().set_modified(SystemTime::now() - week)).unwrap();
+    }
+    for out in ["gone", "young", "busy"] {
+        fs::remove_dir_all(desk.path(out)).unwrap();
+    }
+    let busy = File::open(state("busy").with_extension("lock")).unwrap();
+    busy.lock().unwrap();
+    desk.run("pull oci:layout:v1 -o other").ok();
+    assert_eq!(["gone", "young", "there", "busy"].map(|out| state(out).exists()), [false, true, true, true]);
+    assert!(!state("gone").with_extension("lock").exists());
+    assert!(desk.run("pull oci:layout:v1 -o there --update").stderr.contains("Unchanged"));
+    desk.run("pull oci:layout:v1 -o gone").ok();
+    busy.unlock().unwrap();
+}
+
 /// What is known of a directory is never kept in it: it would be something that the image does not have.
 #[test]
 fn a_home_is_pulled_to_like_any_other_directory() {

@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -38,6 +39,9 @@ use crate::unpack::{Contents, Listed, ListedKind, listed};
 const VERSION: u32 = 1;
 /// More bytes than the document of the largest image that is unpacked.
 const MAX_STATE: u64 = 1 << 30;
+
+/// How long it is kept what is known of a directory that is not there any more: a disk may be away for some days.
+const KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// Where it is kept what has been unpacked into which directory, so that [`update`](super::update) knows what has changed
 /// there since.
@@ -77,6 +81,12 @@ impl States {
         };
         let Some(lock) = lock else { return Err(Error::Busy(target.to_owned())) };
         let mut held = Held { state: self.0.join(name(&directory)), directory, lock };
+        // As many are looked at as there have been, so that there are never many more than there are directories.
+        if !held.state.exists()
+            && let Err(error) = self.remove_old()
+        {
+            tracing::debug!("* {}", self.named(&error));
+        }
         if let Err(error) = held.remove_leftovers() {
             tracing::debug!("* what was left in {} or beside it cannot be removed: {error}", target.display());
         }
@@ -90,14 +100,41 @@ impl States {
 
     /// Nothing, if somebody else has it.
     fn lock(&self, directory: &Path) -> io::Result<Option<File>> {
-        let path = self.0.join(name(directory) + ".lock");
-        let mut options = OpenOptions::new();
-        let lock = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(lock)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
+        let path = self.lock_path(directory);
+        loop {
+            let mut options = OpenOptions::new();
+            let lock = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                locked => locked?,
+            }
+            // Whoever had it may just have removed it: then it says nothing any more.
+            if fs::metadata(&path).is_ok_and(|now| lock.metadata().is_ok_and(|locked| locked.ino() == now.ino())) {
+                return Ok(Some(lock));
+            }
         }
+    }
+
+    fn lock_path(&self, directory: &Path) -> PathBuf {
+        self.0.join(name(directory) + ".lock")
+    }
+
+    /// Removes what is known of directories that are not there any more, unless it is young.
+    fn remove_old(&self) -> io::Result<()> {
+        for file in fs::read_dir(&self.0)? {
+            let file = file?;
+            let is_old = |time: SystemTime| time.elapsed().is_ok_and(|age| age > KEPT);
+            if file.path().extension().is_some() || !file.metadata()?.modified().is_ok_and(is_old) {
+                continue;
+            }
+            let Some(directory) = directory_of(&file.path()) else { continue };
+            let is_gone = fs::symlink_metadata(&directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            if is_gone && let Some(_lock) = self.lock(&directory)? {
+                fs::remove_file(file.path())?;
+                fs::remove_file(self.lock_path(&directory))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +169,18 @@ fn identify(target: &Path) -> io::Result<PathBuf> {
             },
         }
     }
+}
+
+/// Which directory the state in a file is of, if it says so and is called so.
+fn directory_of(state: &Path) -> Option<PathBuf> {
+    let mut front = Vec::new();
+    // A character takes up to six bytes in JSON, as in \u001b.
+    File::open(state).ok()?.take(8 * MAX_PATH as u64).read_to_end(&mut front).ok()?;
+    let key = br#""directory":"#;
+    let at = front.windows(key.len()).position(|window| window == key)?;
+    let text = serde_json::Deserializer::from_slice(&front[at + key.len()..]).into_iter::<String>().next()?.ok()?;
+    let directory = PathBuf::from(text);
+    (state.file_name()?.to_str()? == name(&directory)).then_some(directory)
 }
 
 fn name(directory: &Path) -> String {
