@@ -14,6 +14,7 @@ pub type Change = fn(&mut Vec<u8>);
 #[derive(Clone, Default)]
 struct Seen {
     bytes: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
@@ -32,6 +33,7 @@ impl Meter {
         let all = seen.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                all.connections.fetch_add(1, SeqCst);
                 tokio::spawn(relay(client, upstream, change, all.clone()));
             }
         });
@@ -41,6 +43,12 @@ impl Meter {
     /// How many bytes have come since the last time, heads and all.
     pub fn take(&self) -> u64 {
         self.seen.bytes.swap(0, SeqCst)
+    }
+
+    /// How many connections there have been.
+    #[allow(dead_code)] // Not every test program asks.
+    pub fn connections(&self) -> u64 {
+        self.seen.connections.load(SeqCst)
     }
 
     /// What has been asked for since the last time: method and path, and the range if only that was wanted.

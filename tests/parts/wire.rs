@@ -94,6 +94,16 @@ fn noise(directory: &Path) {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_one_after_the_other_comes_over_one_connection() {
+    let directory = tempfile::tempdir().unwrap();
+    noise(directory.path());
+    let (_registry, meter) = behind(&pack(directory.path()), |_| ()).await;
+    read(&meter, &["01"]).await;
+    // The manifest, the index, the member.
+    assert_eq!((meter.requests().len(), meter.connections()), (3, 1));
+}
+
+#[tokio::test]
 async fn members_that_follow_each_other_are_asked_for_together() {
     let directory = tempfile::tempdir().unwrap();
     noise(directory.path());

@@ -237,6 +237,8 @@ struct Needs {
     wanted: Vec<usize>,
     /// Members with parts of these that the directory has.
     is_here: BTreeSet<MemberNumber>,
+    /// Whether somebody has changed something, or may have.
+    has_changes: bool,
 }
 
 impl Job {
@@ -253,11 +255,13 @@ impl Job {
         if changes.is_empty() || self.how.force { Ok(changes) } else { Err(self.changed(changes)) }
     }
 
-    /// Fails if somebody has changed what is not as `new` has it, whatever may be in files that are to be fetched.
-    fn check(&self, scene: &Scene, new: &Tree) -> Result<(), Error> {
+    /// Whether somebody has changed something, or may have. Fails if it is not as `new` has it, whatever may be in files that
+    /// are to be fetched.
+    fn check(&self, scene: &Scene, new: &Tree) -> Result<bool, Error> {
         let mut changes = scene.changes(Some(new));
+        let has_changes = !changes.is_empty();
         changes.retain(|change| !scene.may_have(new, change.path.as_os_str().as_bytes()));
-        if changes.is_empty() || self.how.force { Ok(()) } else { Err(self.changed(changes)) }
+        if changes.is_empty() || self.how.force { Ok(has_changes) } else { Err(self.changed(changes)) }
     }
 
     fn changed(&self, changes: Vec<LocalChange>) -> Error {
@@ -286,7 +290,7 @@ impl Job {
             let made = stage.fill(&mut scene, &new, &needs.wanted, &needs.is_here, pieces)?;
             let tree = Tree::Bundle(new);
             let (totals, staged) = (tree.totals(), stage.finish(&mut scene, &tree, &made)?);
-            let discarded = job.discards(&scene, &tree)?;
+            let discarded = if needs.has_changes { job.discards(&scene, &tree)? } else { Vec::new() };
             let is_changed = apply(scene, job.manifest, tree, staged)?;
             Ok::<_, Error>((totals, is_changed, discarded))
         });
@@ -300,7 +304,7 @@ impl Job {
     /// What the directory lacks, if nothing is in the way.
     fn needs(&self, scene: &mut Scene, bundle: &Arc<Indexed>) -> Result<Needs, Error> {
         scene.read_for(Some(bundle));
-        self.check(scene, &Tree::Bundle(Arc::clone(bundle)))?;
+        let has_changes = self.check(scene, &Tree::Bundle(Arc::clone(bundle)))?;
         let wanted: Vec<usize> = (0..bundle.entries().len()).filter(|&entry| !scene.has(bundle, entry)).collect();
         let mut is_here = BTreeSet::new();
         for &entry in &wanted {
@@ -311,7 +315,7 @@ impl Job {
                     .extend(members.filter(|&(nth, _)| scene.has_part(bundle, entry, nth)).map(|(_, member)| member));
             }
         }
-        Ok(Needs { wanted, is_here })
+        Ok(Needs { wanted, is_here, has_changes })
     }
 
     /// Fetches all of an image.
