@@ -36,6 +36,8 @@ struct State {
 
 struct Upload {
     size: AtomicU64,
+    /// When somebody last wrote. Who only wants to know does not lock what is written to: the next request would find it busy.
+    modified: Mutex<SystemTime>,
     /// Locked by whoever writes; `None` once the session has ended.
     received: tokio::sync::Mutex<Option<Received>>,
 }
@@ -44,7 +46,16 @@ struct Received {
     bytes: BytesMut,
     hasher: Hasher,
     algorithm: Algorithm,
-    modified: SystemTime,
+}
+
+impl Upload {
+    fn touch(&self) {
+        *self.modified.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
+    }
+
+    fn is_abandoned(&self, since: SystemTime) -> bool {
+        *self.modified.lock().unwrap_or_else(PoisonError::into_inner) < since
+    }
 }
 
 impl Memory {
@@ -211,9 +222,12 @@ impl Storage for Memory {
 
     async fn begin_upload(&self, repository: &Name, algorithm: Algorithm) -> Result<SessionId, Error> {
         let session = SessionId::random().map_err(Error::io("name an upload session"))?;
-        let (hasher, modified) = (Hasher::new(algorithm), SystemTime::now());
-        let received = Received { bytes: BytesMut::new(), hasher, algorithm, modified };
-        let upload = Upload { size: AtomicU64::new(0), received: tokio::sync::Mutex::new(Some(received)) };
+        let received = Received { bytes: BytesMut::new(), hasher: Hasher::new(algorithm), algorithm };
+        let upload = Upload {
+            size: AtomicU64::new(0),
+            modified: Mutex::new(SystemTime::now()),
+            received: tokio::sync::Mutex::new(Some(received)),
+        };
         self.state().uploads.insert((repository.clone(), session.clone()), Arc::new(upload));
         Ok(session)
     }
@@ -239,7 +253,7 @@ impl Storage for Memory {
         while let Some(chunk) = chunks.try_next().await.map_err(Error::Body)? {
             received.hasher.update(&chunk);
             received.bytes.extend_from_slice(&chunk);
-            received.modified = SystemTime::now();
+            upload.touch();
             upload.size.store(received.bytes.len() as u64, Ordering::Release);
         }
         Ok(received.bytes.len() as u64)
@@ -263,9 +277,12 @@ impl Storage for Memory {
     async fn leftovers(&self, since: SystemTime, sweep: Sweep) -> Result<Leftovers, Error> {
         let mut found = Leftovers::default();
         self.state().uploads.retain(|_, upload| {
-            // What is locked is being written to.
+            if !upload.is_abandoned(since) {
+                return true;
+            }
+            // What is locked is being written to, and somebody may have done so just now.
             let Ok(mut received) = upload.received.try_lock() else { return true };
-            let Some(abandoned) = received.as_ref().filter(|received| received.modified < since) else { return true };
+            let Some(abandoned) = received.as_ref().filter(|_| upload.is_abandoned(since)) else { return true };
             found.uploads += 1;
             found.bytes += abandoned.bytes.len() as u64;
             if sweep == Sweep::Remove {
