@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::Fault;
 use super::item::{Contents, Sink};
 use super::place::Place;
+use super::staging::is_closed;
 
 /// The mode of directories that no entry speaks of.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -144,11 +145,6 @@ impl Sink for Picking<'_> {
         self.modes.insert(place.clone(), mode);
         if self.made.contains(place) && !is_closed(mode) { self.sink.set_mode(place, mode) } else { Ok(()) }
     }
-}
-
-/// Whether a directory's owner cannot change what is in it.
-fn is_closed(mode: u32) -> bool {
-    mode & 0o700 != 0o700
 }
 
 #[cfg(test)]

@@ -230,6 +230,11 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.starts_with(b".") && name.windows(hidden.len()).any(|window| window == hidden)
 }
 
+/// Whether a directory with this mode keeps its owner from changing what is in it.
+pub(super) fn is_closed(mode: u32) -> bool {
+    mode & 0o700 != 0o700
+}
+
 /// Opens a directory, not a link to one, so that its mode can be changed.
 pub(super) fn open_directory(parent: &Dir, path: &Path) -> io::Result<File> {
     let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits();
@@ -266,7 +271,7 @@ fn open_to_empty(parent: &Dir, path: &Path) -> io::Result<Dir> {
         parent.set_permissions(path, Permissions::from_mode(0o700))?;
         open_directory(parent, path)
     })?;
-    if opened.metadata()?.permissions().mode() & 0o700 != 0o700 {
+    if is_closed(opened.metadata()?.permissions().mode()) {
         opened.set_permissions(Permissions::from_mode(0o700))?;
     }
     Ok(Dir::from_std_file(opened.into_std()))

@@ -11,6 +11,7 @@ use super::Limits;
 use super::error::{Fault, shown};
 use super::item::{Contents, Item, Kind, Sink};
 use super::place::{Place, names};
+use super::staging::is_closed;
 use crate::bundle::MAX_PATH;
 
 /// How many links are followed on the way to one entry, as in a kernel.
@@ -410,7 +411,7 @@ impl<'a> View<'a> {
     pub(super) fn finish(self) -> Result<BTreeMap<Place, Node>, Fault> {
         // The deepest first: once a directory has its mode, what is in it may be out of reach.
         for (place, node) in self.nodes.iter().rev() {
-            if matches!(node.kind, NodeKind::Directory) && node.mode & 0o700 != 0o700 {
+            if matches!(node.kind, NodeKind::Directory) && is_closed(node.mode) {
                 self.sink.set_mode(place, node.mode)?;
             }
         }

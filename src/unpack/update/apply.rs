@@ -19,7 +19,7 @@ use crate::bundle::{Indexed, compare_paths};
 use crate::digest::Digest;
 use crate::unpack::error::{Error, Fault, shown};
 use crate::unpack::place::path_of;
-use crate::unpack::staging::{move_to_free, open_directory};
+use crate::unpack::staging::{is_closed, move_to_free, open_directory};
 
 /// How many images are kept that a directory was made of when work was broken off: those that most of it is from. What is only
 /// in others counts as changed.
@@ -84,7 +84,7 @@ impl Plan {
                     (true, RowKind::Directory) | (false, RowKind::File { .. } | RowKind::Symlink { .. }) => {}
                 },
             }
-            if found.is_directory() && found.mode & 0o700 != 0o700 {
+            if found.is_directory() && is_closed(found.mode) {
                 self.closed.push(number);
             }
         }
